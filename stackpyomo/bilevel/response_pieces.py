@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import linalg, sparse
@@ -47,31 +46,70 @@ def least_on_pieces(program: Program, pairs: Pairs, led: Array) -> Least | None:
 
     led: numbers of the leader's variables.
     """
-    if len(led) != 1 or not 0 < len(pairs.limit) <= _MOST or program.curved_rows:
+    if len(led) != 1 or not 0 < len(pairs.limit) <= _MOST or program.curved_rows or program.sets:
+        return None
+    if not all(v.is_continuous() for v in program.variables):
         return None
     low, high = (float(side[led[0]]) for side in program.bounds)
     if not math.isfinite(high - low):
         return None
     with np.errstate(all="ignore"):
-        response = _Response.of(program, pairs, int(led[0]))
-        return None if response is None else response.least(low, high)
+        nearest = min(max(0.0, low), high)
+        response = _Response.of(program, pairs, int(led[0]), nearest)
+        return None if response is None else response.least(low - nearest, high - nearest)
+
+
+@dataclass
+class _Sides:
+    """floor ≤ rows x + constants ≤ ceiling: what x has to meet beside conditions."""
+
+    rows: Array
+    constants: Array
+    floor: Array
+    ceiling: Array
+    sizes: Array  #: |rows|, times what is lost of each variable where terms cancel: of u nothing but its rounding.
+    room: Array  #: What is lost beside, at least.
+
+    @classmethod
+    def of(cls, program: Program, jacobian: Array, constants: Array, led: int, own: Array) -> _Sides:
+        """own: numbers of variables whose bounds are conditions."""
+        (lower, upper), (floor, ceiling) = program.bounds, program.row_bounds
+        bounded = np.flatnonzero(np.isfinite(lower) | np.isfinite(upper))
+        free, away = floor != ceiling, np.setdiff1d(bounded, own)
+        rows = np.vstack([jacobian[free], np.eye(jacobian.shape[1])[away]])
+        constants = np.append(constants[free], np.zeros(len(away)))
+        reaches, units, _ = program.units(np.asarray(program.problem.x0, dtype=float))
+        sizes = TOLERANCES.noise * np.abs(rows)
+        sizes[:, led] = TOLERANCES.rounding * np.abs(rows[:, led])
+        room = TOLERANCES.cancelled * np.append(units[free], reaches[away]) + TOLERANCES.rounding * np.abs(constants)
+        limits = np.append(floor[free], lower[away]), np.append(ceiling[free], upper[away])
+        return cls(rows, constants, *limits, sizes, room)
+
+    def between(self, line: Array, sizes: Array, sign: float) -> tuple[float, float]:
+        """The u of this sign for which line · (1, u) meets them; sizes: of the terms that add up to the line."""
+        (at, by), room = (self.rows @ line).T, (self.sizes @ sizes).T
+        at, room[0] = at + self.constants, room[0] + self.room
+        rooms = np.tile(room, 2)
+        return _between(np.append(at - self.floor, self.ceiling - at), np.append(by, -by), rooms, sign)
 
 
 @dataclass
 class _Response:
-    """s = q + r u + M λ in units in which M has a diagonal of ones; x = origin + slope u + moves λ."""
+    """s = q + r u + M λ in units in which M has a diagonal of ones; x = origin + slope u + moves λ.
+
+    u is counted from the point of the box that is nearest to 0: q is of the size of what it is there.
+    """
 
     program: Program
     q: Array
     r: Array
     matrix: Array
-    origin: Array
-    slope: Array
+    line: Array  #: (origin, slope).
     moves: Array
-    sides: tuple[Array, Array, Array, Array]  #: (rows, constants, floor, ceiling) of what else x has to meet.
+    sides: _Sides
 
     @classmethod
-    def of(cls, program: Program, pairs: Pairs, led: int) -> _Response | None:
+    def of(cls, program: Program, pairs: Pairs, led: int, nearest: float) -> _Response | None:
         """None unless conditions are as many as unknowns, and the answer is one for every u."""
         count, (floor, ceiling) = len(program.variables), program.row_bounds
         held = np.zeros(count, dtype=bool)
@@ -81,18 +119,16 @@ class _Response:
         whole = bool(whole and np.isinf(program.bounds[1][pairs.multiplier]).all())
         if not (whole and np.isin(pairs.owner, rest).all() and equal.sum() == len(rest)):
             return None
-        start = np.asarray(program.problem.x0, dtype=float)
-        jacobian = program.jacobian(start).toarray()
-        constants = np.asarray(program.problem.constraints(start)) - jacobian @ start
+        jacobian = program.jacobian(np.zeros(count)).toarray()
+        constants = np.asarray(program.problem.constraints(np.zeros(count)))
         conditions = jacobian[equal]
-        right = np.column_stack(
-            [floor[equal] - constants[equal], -conditions[:, led], -conditions[:, pairs.multiplier]]
-        )
-        solved = _solved(conditions[:, rest], right)
+        first = floor[equal] - constants[equal] - conditions[:, led] * nearest
+        right = np.column_stack([first, -conditions[:, led], -conditions[:, pairs.multiplier]])
+        solved = _solved(conditions[:, rest], right, np.searchsorted(rest, pairs.owner))
         if solved is None:
             return None
         points = np.zeros((count, right.shape[1]))
-        points[rest], points[led, 1] = solved, 1.0
+        points[rest], points[led, :2] = solved, (nearest, 1.0)
         points[pairs.multiplier, np.arange(len(pairs.multiplier)) + 2] = 1.0
         rooms = pairs.way[:, np.newaxis] * points[pairs.owner]
         rooms[:, 0] -= pairs.way * pairs.limit
@@ -100,22 +136,14 @@ class _Response:
         matrix = size[:, np.newaxis] * rooms[:, 2:] * size
         if not _is_one(matrix, right[:, 2:] * size):
             return None
-        away = np.setdiff1d(rest, pairs.owner)
-        sides: tuple[Any, Any, Any, Any] = (
-            np.vstack([jacobian[~equal], np.eye(count)[away]]),
-            np.append(constants[~equal], np.zeros(len(away))),
-            np.append(floor[~equal], program.bounds[0][away]),
-            np.append(ceiling[~equal], program.bounds[1][away]),
-        )
         return cls(
             program,
             size * rooms[:, 0],
             size * rooms[:, 1],
             matrix,
-            points[:, 0],
-            points[:, 1],
+            points[:, :2],
             points[:, 2:] * size,
-            sides,
+            _Sides.of(program, jacobian, constants, led, np.append(pairs.owner, [led, *pairs.multiplier])),
         )
 
     def least(self, low: float, high: float) -> Least | None:
@@ -124,56 +152,49 @@ class _Response:
         for basis, first, last in self._pieces(low, high):
             if basis is None:
                 return None
-            x, way = self._line(basis)
-            start, end = self._feasible(x, way, first, last)
+            x, way = (line := self.line + self.moves @ basis.force).T
+            sizes = np.abs(self.line) + np.abs(self.moves) @ np.abs(basis.force)
+            start, end = self.sides.between(line, sizes, first + last)
+            start, end = max(first, start), min(last, end)
             if start > end:
                 continue
-            at = x + start * way
-            cost = float(self.program.problem.objective(at))
-            slope, bend = float(np.asarray(self.program.problem.gradient(at)) @ way), self._bend(way)
-            turn = -slope / bend if bend > 0.0 else math.inf
-            for step in (0.0, end - start, min(max(turn, 0.0), end - start)):
-                terms = np.array([cost, slope * step, 0.5 * bend * step**2])
-                bound = float(terms.sum() - TOLERANCES.rounding * np.abs(terms).sum())
+            base = min(max(0.0, start), end)
+            slope, bend = float(self._gradient(x + base * way) @ way), self._bend(way)
+            turn = base - slope / bend if bend > 0.0 else start
+            for u in (start, end, min(max(turn, start), end)):
+                at = x + u * way
+                cost = float(self.program.problem.objective(at))
+                size = abs(cost) + float(np.abs(self._gradient(at)) @ np.maximum(np.abs(x), np.abs(u * way)))
+                bound = cost - TOLERANCES.rounding * size
                 if best is None or bound < best.bound:
-                    best = Least(at + step * way, basis.active.copy(), bound)
+                    best = Least(at, basis.active.copy(), bound)
         return best
 
     def _pieces(self, low: float, high: float) -> Iterator[tuple[_Basis | None, float, float]]:
         """(the active pairs, from, to) until they cover the box; None where they are not found."""
-        open_, basis = [(low, high)], _Basis(self.matrix, np.column_stack([self.q, self.r]))
-        width, left = max(high - low, abs(low), abs(high)), 4 * len(self.q) + 20
+        open_ = [(low, high)] if low >= 0.0 or high <= 0.0 else [(low, 0.0), (0.0, high)]  # one sign each
+        basis, left = _Basis(self.matrix, np.column_stack([self.q, self.r])), 4 * len(self.q) + 20
         while open_:
             first, last = open_.pop()
-            if last - first <= TOLERANCES.cancelled * width and (first > low or last < high):
+            if last - first <= TOLERANCES.cancelled * max(-first, last) and (first > low or last < high):
                 continue
             left -= 1
             if not left or not basis.move(first + TOLERANCES.nothing * (last - first)):
                 yield None, first, last
                 return
-            begin, end = basis.interval
+            begin, end = basis.interval(first + last)
             open_ += [(end, last)] if end < last else []
             open_ += [(first, begin)] if begin > first else []
             yield basis, max(first, begin), min(last, end)
 
-    def _line(self, basis: _Basis) -> tuple[Array, Array]:
-        """(x at u = 0, dx/du) on a piece."""
-        x, way = np.column_stack([self.origin, self.slope]).T + (self.moves @ basis.force).T
-        return x, way
-
-    def _feasible(self, x: Array, way: Array, first: float, last: float) -> tuple[float, float]:
-        """What rows that are no conditions, and bounds, leave of a piece."""
-        rows, constants, floor, ceiling = self.sides
-        at, by = rows @ x + constants, rows @ way
-        room = TOLERANCES.noise * np.maximum(1.0, np.maximum(np.abs(at + first * by), np.abs(at + last * by)))
-        start, end = _between(at, by, floor - room, ceiling + room)
-        return max(first, start), min(last, end)
+    def _gradient(self, x: Array) -> Array:
+        return np.asarray(self.program.problem.gradient(x))
 
     def _bend(self, way: Array) -> float:
         """The second derivative of the cost along a piece."""
         problem = self.program.problem
         rows, columns = problem.hessian_structure()
-        entries = np.asarray(problem.hessian(self.origin, np.zeros(problem.m), 1.0))
+        entries = np.asarray(problem.hessian(self.line[:, 0], np.zeros(problem.m), 1.0))
         return float((np.where(np.equal(rows, columns), 1.0, 2.0) * entries * way[rows] * way[columns]).sum())
 
 
@@ -184,19 +205,17 @@ class _Basis:
         self._first = matrix, sides
         self.table, self.sides = matrix.copy(), sides.copy()
         self.active, self._turns = np.zeros(len(matrix), dtype=bool), 0
-        self._room = float(TOLERANCES.cancelled * np.abs(sides).max())  # what rounding leaves below 0
+        self._room = TOLERANCES.cancelled * np.abs(sides).max(axis=0)  # what rounding leaves: (at u = 0, by u)
 
     @property
     def force(self) -> Array:
         """λ of all pairs, (pairs × at u = 0, by u)."""
         return np.where(self.active[:, np.newaxis], self.sides, 0.0)
 
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Where these active pairs are those of the answer."""
-        count = len(self.active)
+    def interval(self, sign: float) -> tuple[float, float]:
+        """The u of this sign where these active pairs are those of the answer."""
         at, by = self.sides.T
-        return _between(at, by, np.full(count, -self._room), np.full(count, math.inf))
+        return _between(at, by, self._room, sign)
 
     def move(self, u: float) -> bool:
         """Turn pairs until no sign is wrong at u: all that are wrong, and once that cycles the last one.
@@ -205,7 +224,7 @@ class _Basis:
         """
         fewest, patience = len(self.active) + 1, _PATIENCE
         for _ in range(10 * len(self.active) + 50):
-            wrong = np.flatnonzero(self.sides @ (1.0, u) < -self._room)
+            wrong = np.flatnonzero(self.sides @ (1.0, u) < -self._room @ (1.0, abs(u)))
             if not len(wrong):
                 return True
             patience = _PATIENCE if len(wrong) < fewest else patience - 1
@@ -241,15 +260,24 @@ class _Basis:
         self.sides[off] = sides[off] + matrix[np.ix_(off, on)] @ self.sides[on]
 
 
-def _solved(matrix: Array, right: Array) -> Array | None:
-    """The solution of a square system; None where it is not determined."""
+def _solved(matrix: Array, right: Array, own: Array) -> Array | None:
+    """The solution of a square system; None where it is not determined.
+
+    Nor where what column 2 + i does to unknown own[i] may be what rounding leaves: an equality may hold that unknown.
+    """
     try:
         factor = splu(sparse.csc_array(matrix))
     except RuntimeError:
         return None
     inverse = LinearOperator(matrix.shape, factor.solve, rmatvec=lambda b: factor.solve(b, "T"), dtype=float)
-    determined = onenormest(inverse) * np.linalg.norm(matrix, 1) * TOLERANCES.noise < 1.0
-    return np.asarray(factor.solve(right)) if determined else None
+    if not onenormest(inverse) * np.linalg.norm(matrix, 1) * TOLERANCES.noise < 1.0:
+        return None
+    solved = np.asarray(factor.solve(right))
+    effects, back = solved[:, 2:], factor.solve(np.eye(len(matrix))[:, own], "T")
+    terms = abs(factor.L) @ (abs(factor.U) @ np.abs(effects)[np.argsort(factor.perm_c)])
+    sizes = (np.abs(back) * terms[factor.perm_r]).sum(axis=0)
+    known = np.abs(effects[own, np.arange(len(own))]) > TOLERANCES.noise * sizes
+    return solved if known.all() else None
 
 
 def _is_one(matrix: Array, moves: Array) -> bool:
@@ -268,11 +296,10 @@ def _is_one(matrix: Array, moves: Array) -> bool:
     return bool(still and linalg.eigvalsh(inner)[0] > TOLERANCES.apart)
 
 
-def _between(at: Array, by: Array, floor: Array, ceiling: Array) -> tuple[float, float]:
-    """The u with floor ≤ at + by u ≤ ceiling in every row; none: (inf, −inf)."""
-    if ((by == 0.0) & ((at < floor) | (at > ceiling))).any():
+def _between(at: Array, by: Array, room: Array, sign: float) -> tuple[float, float]:
+    """The u of this sign with at + by u ≥ −(room, |u| room) · (1, 1) in every row; none: (inf, −inf)."""
+    at, by = at + room[0], by + math.copysign(1.0, sign) * room[1]
+    if ((by == 0.0) & (at < 0.0)).any():
         return math.inf, -math.inf
-    up, down = by > 0.0, by < 0.0
-    lowest = np.append((floor - at)[up] / by[up], (ceiling - at)[down] / by[down])
-    highest = np.append((ceiling - at)[up] / by[up], (floor - at)[down] / by[down])
-    return float(lowest.max(initial=-math.inf)), float(highest.min(initial=math.inf))
+    ends, up, down = -at / by, by > 0.0, by < 0.0
+    return float(ends[up].max(initial=-math.inf)), float(ends[down].min(initial=math.inf))

@@ -271,7 +271,7 @@ class PlanSearch(Candidates):
     def _on_pieces(self) -> None:
         """The optimum where the leader decides one number, and followers answer it by one affine equilibrium."""
         plain = self._equilibrium(self.kkt, None)
-        known = self.kkt is self._exact and is_quadratic(self.problem.cost) and not self.game.leader.integers
+        known = self.kkt is self._exact and is_quadratic(self.problem.cost)
         optimum = plain.on_pieces() if known else None
         if optimum is None:
             return

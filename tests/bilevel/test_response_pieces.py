@@ -119,3 +119,86 @@ def test_a_piece_without_an_answer_leaves_it_to_others() -> None:
     plan = sp.stackelberg(sp.Game(one.model, followers=one.model.f))
     assert all(entry["solver"] != "pieces" for entry in plan.log)
     assert (plan.value("u[0]"), plan.value("f.y")) == pytest.approx((0.5, 1.0), abs=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e6])
+def test_what_an_equality_holds_beside_a_bound_is_no_piece(unit: float) -> None:
+    """y = 0.3 − u and y ≥ 0: there is no answer with u > 0.3, where a bound's multiplier would have to move y."""
+    m = pyo.ConcreteModel()
+    m.u, m.f = pyo.Var(bounds=(-1, 1), initialize=0.5), pyo.Block()
+    m.f.y, m.f.z = pyo.Var(bounds=(0, None), initialize=1), pyo.Var(bounds=(0, 1), initialize=1)
+    m.f.row = pyo.Constraint(expr=-0.1 * unit * m.f.y == 0.1 * unit * (m.u - 0.3))
+    m.f.cost = pyo.Objective(expr=unit * (0.15 * m.f.y**2 - 2 * m.f.y + 1.3 * (m.f.z - 1) ** 2))
+    m.goal = pyo.Objective(expr=(m.u - 1) ** 2 + m.f.z)
+    plan = sp.stackelberg(sp.Game(m, followers=m.f))
+    assert all(entry["solver"] != "pieces" for entry in plan.log)
+    assert plan.leader_objective == pytest.approx(1.49, abs=1e-6)
+    assert plan.bound <= 1.49 + 1e-6
+
+
+@pytest.mark.parametrize("width", [1.0, 1e3, 1e9, 1e12])
+def test_a_wide_box(width: float) -> None:
+    """y = clip(u, 0, 1), the best u = 0.4/1.001: what happens near 0 is not lost beside the ends of the box."""
+    m = pyo.ConcreteModel()
+    m.u, m.f = pyo.Var(bounds=(-width, width), initialize=0.0), pyo.Block()
+    m.f.y = pyo.Var(bounds=(0, 1), initialize=0.2)
+    m.f.cost = pyo.Objective(expr=m.f.y**2 / 2 - m.u * m.f.y)
+    m.goal = pyo.Objective(expr=(m.f.y - 0.4) ** 2 + 1e-3 * m.u**2)
+    plan = sp.stackelberg(sp.Game(m, followers=m.f))
+    assert (plan.log[0]["solver"], plan.quality) == ("pieces", "optimal")
+    assert plan.leader_objective == pytest.approx(1.6e-4 / 1.001, abs=1e-9)
+    assert plan.bound == pytest.approx(1.6e-4 / 1.001, abs=1e-9)
+
+
+@pytest.mark.parametrize("unit", [1e-10, 1e-5, 1.0, 1e8])
+def test_a_row_of_the_leader_in_any_unit(unit: float) -> None:
+    one = game(high=2.0)
+    one.model.row = pyo.Constraint(expr=unit * (one.model.u[0] + one.model.f.y) <= unit * 1.5)
+    plan = sp.stackelberg(sp.Game(one.model, followers=one.model.f))
+    assert (plan.log[0]["solver"], plan.quality) == ("pieces", "optimal")
+    assert plan.log[0]["bound"] == pytest.approx(0.0625 + 1.5625, abs=1e-7)
+
+
+def test_a_row_that_holds_where_an_action_is_on_its_bound() -> None:
+    """y0 ≤ 0 where 0 is its least: u is all but 0 only where y0 comes out as 0, rounding and all."""
+    m = pyo.ConcreteModel()
+    m.u, m.f = pyo.Var(bounds=(-1000, 1000), initialize=0.0), pyo.Block()
+    m.f.y = pyo.Var(range(2), bounds=(0, 1), initialize=0.5)
+    own = 0.65 * m.f.y[0] ** 2 + 0.37 * m.f.y[1] ** 2 + 0.31 * m.f.y[0] * m.f.y[1]
+    m.f.cost = pyo.Objective(expr=own + (0.7 - 0.0017 * m.u) * m.f.y[0] - (0.3 + 0.0013 * m.u) * m.f.y[1])
+    m.row = pyo.Constraint(expr=m.f.y[0] <= 0)
+    m.goal = pyo.Objective(expr=(m.u / 1000 - 1) ** 2)
+    u = np.linspace(-1000, 1000, 2000001)
+    second = np.clip((0.3 + 0.0013 * u) / 0.74, 0, 1)
+    least = ((u / 1000 - 1) ** 2)[0.7 - 0.0017 * u + 0.31 * second >= 0].min()
+    plan = sp.stackelberg(sp.Game(m, followers=m.f))
+    assert (plan.log[0]["solver"], plan.quality) == ("pieces", "optimal")
+    assert plan.leader_objective == pytest.approx(least, abs=1e-5)
+    assert plan.bound <= least + 1e-6
+
+
+def test_integers_of_those_who_serve_the_leader() -> None:
+    m = pyo.ConcreteModel()
+    m.s, m.f = pyo.Block(), pyo.Block()
+    m.s.k = pyo.Var(domain=pyo.Integers, bounds=(0, 3), initialize=1)
+    m.s.cost = pyo.Objective(expr=m.s.k**2)
+    m.f.y = pyo.Var(bounds=(0, 5), initialize=0.2)
+    m.f.cost = pyo.Objective(expr=m.f.y**2 / 2 - m.s.k * m.f.y)
+    m.goal = pyo.Objective(expr=(m.f.y - 1.4) ** 2)
+    plan = sp.leader_optimal(sp.Game(m, followers=[m.s, m.f]), responding=m.f)
+    assert all(entry["solver"] != "pieces" for entry in plan.log)
+    assert plan.leader_objective == pytest.approx(0.16, abs=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-3, 1.0, 1e6])
+def test_conditions_much_smaller_than_their_multipliers_at_the_start(unit: float) -> None:
+    """y = clip(1 − u, 0, 1) in large units, at a small cost: 1e-18 beside the 1 that multipliers begin with."""
+    m, size = pyo.ConcreteModel(), 1e6
+    m.u, m.f = pyo.Var(bounds=(-2, 2), initialize=0.3), pyo.Block()
+    m.f.y = pyo.Var(bounds=(0, size), initialize=0.5 * size)
+    y = m.f.y / size
+    m.f.cost = pyo.Objective(expr=unit * (y**2 / 2 - (1 - m.u) * y))
+    m.goal = pyo.Objective(expr=(y - 0.7) ** 2 + 0.1 * (m.u - 1) ** 2)
+    plan = sp.stackelberg(sp.Game(m, followers=m.f))
+    assert (plan.log[0]["solver"], plan.quality) == ("pieces", "optimal")
+    assert plan.log[0]["bound"] == pytest.approx(0.49 / 11, abs=1e-9)
