@@ -112,9 +112,9 @@ class _Response:
     def of(cls, program: Program, pairs: Pairs, led: int, nearest: float) -> _Response | None:
         """None unless conditions are as many as unknowns, and the answer is one for every u."""
         count, (floor, ceiling) = len(program.variables), program.row_bounds
-        held = np.zeros(count, dtype=bool)
-        held[[led, *pairs.multiplier[pairs.multiplier >= 0]]] = True
-        rest, equal = np.flatnonzero(~held), floor == ceiling
+        given = np.zeros(count, dtype=bool)
+        given[[led, *pairs.multiplier[pairs.multiplier >= 0]]] = True
+        rest, equal = np.flatnonzero(~given), floor == ceiling
         whole = (pairs.multiplier >= 0).all() and len(np.unique(pairs.multiplier)) == len(pairs.multiplier)
         whole = bool(whole and np.isinf(program.bounds[1][pairs.multiplier]).all())
         if not (whole and np.isin(pairs.owner, rest).all() and equal.sum() == len(rest)):

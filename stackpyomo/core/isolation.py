@@ -57,11 +57,11 @@ def intercepted(logger: str) -> Iterator[io.StringIO]:
 @contextmanager
 def fixed(variables: Iterable[Any], levels: Iterable[float]) -> Iterator[None]:
     """These Vars fixed at these levels, and free again afterwards."""
-    held = list(variables)
-    for var, level in zip(held, levels, strict=True):
+    every = list(variables)
+    for var, level in zip(every, levels, strict=True):
         var.fix(float(level), skip_validation=True)
     try:
         yield
     finally:
-        for var in held:
+        for var in every:
             var.unfix()
