@@ -37,6 +37,7 @@ from stackpyomo.games import Follower, Game, foreign, moved_along
 
 from .choices import Choices, Written
 from .interdiction import blocks
+from .own_rows import OwnRows
 
 _SMALL, _LARGE = 2.0**-5, 2.0**10  # Costs that can change by less, or by more, are written in another unit.
 _DENOMINATOR = 10**6  # Coefficients whose fraction has a larger denominator count in no steps.
@@ -63,6 +64,7 @@ class RowWriter:
         self._choices = Choices(pyo.ConcreteModel(name="deviations"))
         self._known: dict[int, tuple[Deviation, Alternatives]] = {}
         self._written: dict[tuple[int, float, float], Written] = {}
+        self._own: dict[str, OwnRows] = {}
         self.blocks = {f.name: blocks(f) for f in followers}
         self._bounds = ExpressionBoundsVisitor()
         self.units = {f.name: _unit(interval(f.cost, self._bounds)) for f in followers}
@@ -104,6 +106,13 @@ class RowWriter:
         moved = {id(z) for v in follower.variables for z, _ in self.movers.get(id(v), ())}
         return bool(foreign(follower, *follower.constraints).keys() - moved)
 
+    def _own_rows(self, follower: Follower) -> OwnRows:
+        if follower.name not in self._own:
+            others = foreign(follower, *follower.constraints)
+            own = [c for c in follower.constraints if not any(id(v) in others for v in variables_in(c.expr))]
+            self._own[follower.name] = OwnRows.of(own)
+        return self._own[follower.name]
+
     # --- substitution -------------------------------------------------------------------------------------------------
 
     def _alternatives(self, deviation: Deviation) -> Alternatives:
@@ -111,11 +120,12 @@ class RowWriter:
         names = self.game.names
         table: dict[int, Any] = {}
         for var in follower.variables:
-            # A solver's answer beyond a bound by its tolerance would make a row that bars plans that nobody leaves.
             level = clipped(float(deviation.action[names[id(var)]]), var)
-            level = float(round(level)) if not var.is_continuous() else level
-            block = self.blocks[follower.name].get(id(var))
-            table[id(var)] = level if block is None else block.yielding(level)
+            table[id(var)] = level if var.is_continuous() else float(round(level))
+        # A solver's answer beyond bounds or rows by its tolerance would bar plans that nobody leaves.
+        table.update(self._own_rows(follower).nearest(table))
+        for key, block in self.blocks[follower.name].items():
+            table[key] = block.yielding(table[key])
         table.update(moved_along(follower, self.movers, table))
         dependent = self._follow(follower, table)
         solved = {id(constraint) for _, constraint in dependent}

@@ -46,6 +46,15 @@ def test_an_answer_that_is_a_little_beyond_a_bound_is_one_on_it(beyond: float, b
     assert pyo.value(made.cost) == 0.0
 
 
+def test_an_answer_that_is_a_little_beyond_a_row_is_one_within_it() -> None:
+    """The same, where no bound but a row says how far it can go."""
+    m = follower()
+    m.f.own = pyo.Constraint(expr=2 * m.f.y >= 2)
+    made = row(m, y=0.99999997)[1]
+    m.x.value, m.f.y.value = 2.0, 1.0
+    assert pyo.value(made.cost) <= 0.0
+
+
 def test_what_is_never_feasible_is_no_row_and_what_always_is_no_alternative() -> None:
     m = follower()
     m.f.own = pyo.Constraint(expr=m.f.y <= 2)

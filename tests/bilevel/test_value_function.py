@@ -398,3 +398,16 @@ def test_a_deviation_on_the_edge_of_what_can_be_done_is_not_all_that_is_learnt(u
     assert (plan.quality, plan.attained) == ("optimal", True)
     assert plan.leader_objective == pytest.approx(10.0, abs=1e-6)
     assert len([entry for entry in plan.log if entry["treatment"] == "deviations"]) <= 4
+
+
+def test_a_deviation_within_its_rows_does_not_bar_the_plan_at_their_limit() -> None:
+    """The follower's best answer lies on a row, which a local solver leaves by 1e-8: its row barred x = 2."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(-2, 2)), pyo.Block()
+    m.f.v, m.f.w = pyo.Var(domain=pyo.Integers, bounds=(0, 2)), pyo.Var(bounds=(0, 2))
+    m.f.row = pyo.Constraint(expr=2 * m.f.w <= 2)
+    m.f.cost = pyo.Objective(expr=(2 * m.x - 1) * m.f.v - (4 + m.x) * m.f.w + m.f.w**2)
+    m.goal = pyo.Objective(expr=-m.x * (m.f.v + m.f.w))
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    assert plan.quality == "optimal"
+    assert plan.leader_objective == pytest.approx(-2.0, abs=1e-6)  # x = 2 and v = 0; at x = 1/2 v = 2 gives -3/2
