@@ -41,6 +41,7 @@ from .system import Component, System
 from .turning import HALVINGS, Fault, Unrepaired, turned
 
 _STEPS = 40  # Semidefinite programs solved for one group of followers before giving up.
+_SHORT = 2  # The same where Hessians are affine: with a price on length, then with next to none.
 
 # Directions that the constraints of a follower in one leave open: 30 take 15 s and 2 GB, 40 more than 8 (POUNCE 0.13).
 _WIDEST = 30
@@ -387,19 +388,19 @@ class _Search:
     def _ascended(self, t: Array) -> tuple[Array, float]:
         """(t, its :meth:`least`) uphill from t."""
         best, radius = self.least(t), np.inf if self.is_affine else self._unit()
-        for _ in range(1 if self.is_affine else _STEPS):
-            step = self._step(t, radius)
+        for number in range(_SHORT if self.is_affine else _STEPS):
+            step = self._step(t, radius, TOLERANCES.snap ** (1 + number if self.is_affine else 1))
             value = self.least(t + step) if step is not None else -np.inf
             if step is not None and value > best:
                 t, best, radius = t + step, value, 2.0 * radius
             else:
                 radius /= 4.0
-            if best >= 0.0 or radius <= TOLERANCES.snap * self._unit():
+            if best >= 0.0 or radius <= TOLERANCES.snap * self._unit() or (self.is_affine and best >= -1.0):
                 break
         return t, best
 
-    def _step(self, t: Array, radius: float) -> Array | None:
-        """One semidefinite program: max σ − small ‖t/unit‖², linearised Hessians ⪰ (1 + σ) margin, σ ≤ 0."""
+    def _step(self, t: Array, radius: float, price: float) -> Array | None:
+        """One semidefinite program: max σ − price ‖t/unit‖², linearised Hessians ⪰ (1 + σ) margin, σ ≤ 0."""
         size = len(t)
         cones: list[tuple[str, int]] = [("nonneg", 1)]
         g, h = [np.concatenate([np.zeros(size), [1.0]])[np.newaxis, :]], [np.zeros(1)]
@@ -421,7 +422,7 @@ class _Search:
             basis = np.linalg.qr(matrix[:, :-1].T)[0]
             matrix = np.column_stack([matrix[:, :-1] @ basis, matrix[:, -1]])
         count = basis.shape[1]
-        weight = sparse.diags_array([*np.full(count, TOLERANCES.snap / self._unit() ** 2), 0.0])
+        weight = sparse.diags_array([*np.full(count, price / self._unit() ** 2), 0.0])
         cost = np.concatenate([np.zeros(count), [-1.0]])
         limits = {"G": matrix, "h": np.concatenate(h)}
         result = pounce.solve_socp(P=weight, c=cost, **limits, cones=cones, check_psd=False)  # it is a square

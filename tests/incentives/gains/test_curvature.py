@@ -160,6 +160,7 @@ def test_a_direction_that_stays_flat_is_no_reason_to_refuse() -> None:
 @SLOW
 @given(seed=st.integers(0, 10**6))
 @example(seed=250000)  # the least gain is large: its length must not be weighed against the curvature in absolute units
+@example(seed=780)  # the only gains that bend everybody up are a hundred times the least one
 def test_shared_signals_of_a_tariff(seed: int) -> None:
     """Bilinear costs under shared meters: a semidefinite program in all gains at once; Nelder–Mead finds no better."""
     random = np.random.default_rng(seed)
