@@ -32,12 +32,12 @@ class Polyhedron:
 
     def ends(self, goal: Array) -> tuple[float, float, list[Array]]:
         """(least, most, the corners where they are) of goal·z; ∓inf without an end, NaN where none is known."""
-        levels, corners = [], []
+        levels, corners, size = [], [], float(np.abs(goal).max(initial=0.0)) or 1.0
         rows = LinearConstraint(self.matrix, self.floor, self.ceiling) if self.matrix.shape[0] else ()
         for sign in (1.0, -1.0):
-            end = milp(sign * goal, constraints=rows, bounds=Bounds(self.lower, self.upper))
+            end = milp(sign * goal / size, constraints=rows, bounds=Bounds(self.lower, self.upper))
             corners += [end.x] if end.status == _OPTIMAL else []
-            known = {_OPTIMAL: float(end.fun or 0.0), _UNBOUNDED: -math.inf}
+            known = {_OPTIMAL: size * float(end.fun or 0.0), _UNBOUNDED: -math.inf}
             levels.append(sign * known.get(end.status, math.nan))
         return levels[0], levels[1], [np.asarray(corner) for corner in corners]
 

@@ -72,7 +72,8 @@ def _ends(matrix: sparse.csr_array, at: Array, lower: Array, upper: Array, goal:
     terms, slopes = (np.asarray((sizes @ sparse.diags_array(x)).max(axis=1).toarray()).ravel()
                      for x in (np.abs(at), np.ones(len(at))))  # fmt: skip
     scaled = sparse.diags_array(1.0 / np.where(terms > 0.0, terms, np.where(slopes > 0.0, slopes, 1.0))) @ matrix
-    largest = np.asarray(abs(scaled).max(axis=0).toarray()).ravel()
+    largest, entries = np.zeros(len(at)), scaled.tocoo()
+    np.maximum.at(largest, entries.col, np.abs(entries.data))
     steps = 1.0 / np.where(largest > 0.0, largest, 1.0)
     plain = sparse.csr_array(scaled @ sparse.diags_array(steps))
     levels = plain @ (at / steps)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pyomo.environ as pyo
 import pytest
 
@@ -41,3 +43,18 @@ def test_a_range_is_the_same_in_every_unit(money: float, amount: float) -> None:
     m.goal = pyo.Objective(expr=m.price)
     plan = sp.nash(sp.Game(m, m.f, prices=[(m.price, m.f.row)]))
     assert (plan.price_range.loc["price"] * amount / money).tolist() == pytest.approx([7, 8], abs=1e-5)
+
+
+@pytest.mark.parametrize("money", [1.0, 1e-6])
+def test_a_row_without_a_multiplier_of_any_size_has_a_range(money: float) -> None:
+    """min y² s.t. y = 0, y ≤ 0, 0 y ≤ 0: every multiplier is 0 at the plan, and may be anything of its sign."""
+    m = pyo.ConcreteModel()
+    m.price, m.f = pyo.Var(range(2)), pyo.Block()
+    m.f.y = pyo.Var(bounds=(0, None))
+    m.f.cost = pyo.Objective(expr=money * m.f.y**2)
+    m.f.row, m.f.none = pyo.Constraint(expr=0.5 * m.f.y <= 0), pyo.Constraint(expr=0 * m.f.y <= 0)
+    m.f.held = pyo.Constraint(expr=m.f.y == 0)
+    m.goal = pyo.Objective(expr=0)
+    plan = sp.nash(sp.Game(m, m.f, prices=[(m.price[0], m.f.row), (m.price[1], m.f.none)]))
+    assert plan.price_range["low"].tolist() == [-math.inf, -math.inf]
+    assert plan.price_range["high"].tolist() == pytest.approx([0, 0], abs=1e-9)
