@@ -33,7 +33,7 @@ import pyomo.environ as pyo
 from stackpyomo.bilevel import Choices, Polyhedron, Written, copied, substituted
 from stackpyomo.core import TOLERANCES, Array, bounds_of
 from stackpyomo.core.expressions import partials
-from stackpyomo.solvers import Program, Solution, Termination, choose, free_row, solve
+from stackpyomo.solvers import BadRow, Program, Solution, Termination, choose, free_row, solve
 
 from .answer_sets import Affine, Kind
 from .linear_answers import Side, affine_sides, gaps
@@ -94,7 +94,10 @@ class OptimalFaces:
         solutions: list[Solution] = []
         levels: dict[int, float] | None = None
         for beside in (False, True) if self.answers else (True,):
-            program = written.program(written.model.level + 0.0, beside=beside)
+            try:
+                program = written.program(written.model.level + 0.0, beside=beside)
+            except BadRow as bad:
+                return FaceAnswer((_without_end(bad),), math.nan)
             solution = _solved(program, until, tight=tight)
             solutions.append(solution)
             if solution.x is None:
@@ -126,6 +129,13 @@ def _solved(program: Program, until: float, *, tight: bool = False) -> Solution:
     left, scip = until - time.monotonic(), choose("scip")
     options = {**scip.tight, **scip.bare} if program.is_linear else scip.tight if tight else {}
     return solve(program, "scip", options=options, time_limit=max(left, 1.0) if math.isfinite(left) else None)
+
+
+def _without_end(bad: BadRow) -> Solution:
+    """A goal's slope in an action that nothing holds: its worst answer has no end, whatever the leader does."""
+    if not bad.contradiction:
+        raise bad
+    return Solution(Termination.INFEASIBLE, "the worst answer has no end", solver="rows")
 
 
 def _corner(program: Program, zeros: list[int], lower: Array, upper: Array) -> Array | None:

@@ -279,13 +279,14 @@ class Plan(Document):
         """
         with readable("plan"):
             data = json.loads(text)
-            chosen, shared = data.get("selection"), data.get("shared_multipliers", ())
+            chosen, shared, ties = data.get("selection"), data.get("shared_multipliers", ()), data.get("ties", {})
             special = {
                 "multipliers": floats(data["multipliers"])
                 | {(row, follower): real(number) for row, follower, number in shared},
+                "ties": ties | {key: real(ties[key]) for key in ("optimistic", "pessimistic", "worst") if key in ties},
                 "selection": None if chosen is None else Selection(**fields_from_json(Selection, chosen)),
             }
-            plain = fields_from_json(cls, data, ("multipliers", "selection", "report", "game", "rows"))
+            plain = fields_from_json(cls, data, ("multipliers", "ties", "selection", "report", "game", "rows"))
             plan = cls(**{"stamp": {"its data": "unknown"}, **plain, **special}, game=game)
         return plan if game is None else plan.now()
 
@@ -379,7 +380,7 @@ class Plan(Document):
         within = f" (a difference of up to {shown(ties['tolerance'])} is one)" if ties["tolerance"] else ""
         sentences: list[Part] = [
             f"Ties{within}: broken for the leader {shown(ties['optimistic'])}, against it "
-            f"{shown(ties['pessimistic'])}, against it at the optimistic plan {shown(real(ties['worst']))}."
+            f"{shown(ties['pessimistic'])}, against it at the optimistic plan {shown(ties['worst'])}."
         ]
         if self.attained is False:
             near = shown(abs(self.leader_objective - self.bound))

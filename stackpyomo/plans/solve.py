@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -16,9 +17,9 @@ from stackpyomo.bilevel import Options, named, responding_followers
 from stackpyomo.core import listed, require_positive, require_whole, timed, undisturbed
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.derivatives import FollowerRows
-from stackpyomo.errors import InvalidGame
+from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Follower, Game, evaluated_at, require, require_game
-from stackpyomo.solvers import choose
+from stackpyomo.solvers import Termination, choose
 
 from .cooperative import cooperative_plan, settled
 from .decomposition.engine import chosen_engine, hedged
@@ -30,7 +31,7 @@ from .plan import Plan
 from .problems import held_problem, leader_values, leading_problem, require_priced
 from .responding import respond
 from .selection import wishing
-from .ties import enumerated_plan, pessimistic_plan
+from .ties import enumerated_plan, never_tie, pessimistic_plan
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +190,7 @@ def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 
             plan = enumerated_plan(game, followers, chosen)
         if plan is None:
             with started(game, options.get("start")):
-                optimistic = _leading(game, followers, chosen)
+                optimistic = _hoped_for(game, followers, chosen, tie_tolerance)
             plan = pessimistic_plan(game, followers, optimistic, chosen, float(tie_tolerance))
     return with_options(plan, "stackelberg", chosen, ties=ties, tie_tolerance=tie_tolerance)
 
@@ -356,6 +357,18 @@ def _leading(game: Game, followers: Sequence[Follower], options: Options) -> Pla
             objectives = rows.at(plan.values).objectives
             plan.follower_objectives = dict(zip(game.followers, map(float, objectives), strict=True))
     return plan
+
+
+def _hoped_for(game: Game, followers: Sequence[Follower], options: Options, slack: float) -> Plan:
+    """The plan for ties broken for the leader; where these serve it without limit any equilibrium, with no bound."""
+    try:
+        return _leading(game, followers, options)
+    except NoPlan as none:
+        if none.termination != Termination.UNBOUNDED.value or never_tie(game, followers, slack):
+            raise
+    problem = replace(leading_problem(game, {f.name for f in followers}), cost=0.0)
+    plan = respond(game, followers, problem, options, objective=False)
+    return replace(plan, leader_objective=-game.leader.sign * math.inf, bound=math.nan, quality="feasible")
 
 
 def read_options(

@@ -62,13 +62,18 @@ def pessimistic_plan(
     slack: the difference in a follower's cost that is a tie. Raises :class:`InvalidGame` for ties of a width where
     there is none, :class:`NoPlan` where no leader's choice keeps the leader's rows whatever the ties.
     """
-    if not slack and not game.prices and are_unique(game, followers):
+    if never_tie(game, followers, slack):
         reached = True if optimistic.quality == "optimal" else None
         level = optimistic.leader_objective
         return replace(optimistic, attained=reached, ties=_costs(level, level, level, unique=True))
     worst = worst_answers(game, followers, options)
     worst.require_exact(slack)
     return _Search(game, worst, optimistic, options, slack).run()
+
+
+def never_tie(game: Game, followers: Sequence[Follower], slack: float) -> bool:
+    """True if the followers are proved to have one answer whatever the leader does."""
+    return not slack and not game.prices and are_unique(game, followers)
 
 
 def enumerated_plan(game: Game, followers: Sequence[Follower], options: Options) -> Plan | None:
@@ -124,6 +129,12 @@ class _Search:
             if self._is_closed or self.proved_empty or time.monotonic() >= self._until:
                 break
             stage()
+        if not (self._hopes or self.proved_empty or math.isfinite(self.bound)):
+            raise NoPlan(
+                "With ties broken for the leader its objective improves without limit, and nothing bounds what it can "
+                "secure against them. Bound its variables, or add the missing cost.",
+                termination="failed",
+            )
         if self.best is None:
             why = (
                 "The followers' ties, or a follower without a best answer, leave none (proved)."
@@ -142,7 +153,7 @@ class _Search:
         plan.ties = _costs(
             self.optimistic.leader_objective,
             plan.bound if self.aside and self._is_near else plan.leader_objective,
-            math.nan if worst is None or worst.broken else sign * worst.cost,
+            math.nan if worst is None or worst.broken or not self._hopes else sign * worst.cost,
             tolerance=self.slack,
             witness={self.game.names[id(v)]: self.best.witness[id(v)] for f in followers for v in f.variables},
             answers=self.worst.described(self.best, self.slack) if isinstance(self.worst, WorstAnswers) else [],
@@ -224,6 +235,11 @@ class _Search:
             for moved in (start[id(var)] + reach, start[id(var)] - reach):
                 if clipped(moved, var) == moved and time.monotonic() < self._until:
                     self._try({**start, id(var): moved}, aside=True)
+
+    @property
+    def _hopes(self) -> bool:
+        """Whether there is a plan that is best for the leader where ties serve it."""
+        return math.isfinite(self.optimistic.leader_objective)
 
     @property
     def _optimistic_bound(self) -> float:

@@ -259,3 +259,47 @@ def test_an_infimum_that_every_other_price_reaches_is_not_called_unreached(
     plan = sp.stackelberg(sp.Game(m, m.f), ties="pessimistic")
     assert plan.leader_objective == pytest.approx(0.0, abs=1e-6)
     assert plan.attained is not False
+
+
+@pytest.mark.parametrize("sense", [1, -1])
+def test_ties_that_serve_the_leader_without_limit_say_nothing_of_ties_against_it(sense: int) -> None:
+    """A follower pays x y for y ≥ 0, the leader x − y: at x = 0 any y ties, and y = 0 is the worst, 0 in all."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(0, 1)), pyo.Block()
+    m.f.y = pyo.Var(bounds=(0, None))
+    m.f.cost = pyo.Objective(expr=m.x * m.f.y)
+    m.goal = pyo.Objective(expr=sense * (m.x - m.f.y), sense=pyo.minimize if sense > 0 else pyo.maximize)
+    game = sp.Game(m, m.f)
+    with pytest.raises(sp.NoPlan, match="improves without limit"):
+        sp.stackelberg(game)
+    plan = sp.stackelberg(game, ties="pessimistic")
+    assert (plan.quality, plan.attained) == ("optimal", True)
+    assert [plan.leader_objective, plan.value("x")] == pytest.approx([0, 0], abs=1e-7)
+    assert plan.ties["optimistic"] == -sense * math.inf
+    again = sp.Plan.from_json(plan.to_json(), game)
+    assert again.ties["optimistic"] == -sense * math.inf
+    assert str(again) == str(plan)
+
+
+def test_an_action_that_nothing_holds_leaves_no_plan_against_ties() -> None:
+    """A row of the leader's over an action that its follower may set to anything holds at no x."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(0, 1)), pyo.Block()
+    m.f.y, m.f.z = pyo.Var(), pyo.Var(bounds=(0, 5))
+    m.f.cost = pyo.Objective(expr=(m.f.z - m.x) ** 2)
+    m.goal = pyo.Objective(expr=m.f.z + m.x)
+    m.row = pyo.Constraint(expr=m.f.y <= 5)
+    with pytest.raises(sp.NoPlan, match="leave none") as refusal:
+        sp.stackelberg(sp.Game(m, m.f), ties="pessimistic")
+    assert refusal.value.termination == "infeasible"
+
+
+def test_what_improves_without_limit_whatever_the_ties_is_no_plan() -> None:
+    """x is unbounded and its cost, beside a tie that serves the leader without limit, too."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(), pyo.Block()
+    m.f.y = pyo.Var(bounds=(0, None))
+    m.f.cost = pyo.Objective(expr=0 * m.f.y)
+    m.goal = pyo.Objective(expr=m.x - m.f.y)
+    with pytest.raises(sp.NoPlan, match="without limit"):
+        sp.stackelberg(sp.Game(m, m.f), ties="pessimistic")
