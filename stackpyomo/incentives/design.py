@@ -24,7 +24,7 @@ from typing import Any
 
 from pyomo.common.collections import ComponentMap
 
-from stackpyomo.core import TOLERANCES, tracked, undisturbed
+from stackpyomo.core import TOLERANCES, bounds_of, tracked, undisturbed
 from stackpyomo.core.expressions import is_affine, is_convex_problem, is_quadratic
 from stackpyomo.derivatives import is_jointly_convex
 from stackpyomo.errors import InvalidGame, NoIncentive, RefusalCause
@@ -163,7 +163,14 @@ def affine_incentive(
             except NoIncentive as refused:
                 if refused.deviations is None:
                     refused.deviations = table([])
-                raise (refused if chosen else with_hint(refused, game)) from None
+                resting = _resting(plan, game) if saturate else []
+                raise (refused if chosen else with_hint(refused, game, resting)) from None
+
+
+def _resting(plan: Plan, game: Game) -> list[str]:
+    """Leader variables that the plan has on a bound."""
+    names = [(game.names[id(v)], v) for v in game.leader.variables]
+    return [name for name, var in names if plan.values[name] in bounds_of(var)]
 
 
 def _way(design: str, regret: str, margin: float) -> str:

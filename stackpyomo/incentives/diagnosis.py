@@ -170,18 +170,24 @@ class Attempt:
         return tuple(self.rows.game.names[id(self.rows.actions[j])] for j in actions)
 
 
-def with_hint(refused: NoIncentive, game: Game) -> NoIncentive:
-    """Of a refusal for curvature or a conflict: the plan holds values that are nothing to the leader; others may do."""
-    objective = game.leader.objective
-    if objective is None or not _CHOSEN_BY_VALUES.intersection(refused.causes.values()):
+def with_hint(refused: NoIncentive, game: Game, resting: Sequence[str]) -> NoIncentive:
+    """Of a refusal for curvature or a conflict: the plan holds values that are nothing to the leader; others may do.
+
+    resting: leader variables that the plan has on a bound, at which what is announced is to stop.
+    """
+    objective, hints = game.leader.objective, []
+    if resting:
+        hints.append(f"This is of slopes: a rule by the bend on the bound of {listed(resting, 3)} is not looked for.")
+    if objective is not None and _CHOSEN_BY_VALUES.intersection(refused.causes.values()):
+        felt = {id(v) for v in [*variables_in(objective.expr), *game.aggregate_variables()]}
+        idle = [game.names[id(v)] for v in game.leader.variables if id(v) not in felt]
+        if idle:
+            text = f"The leader's objective does not hold {listed(idle, 3)}: free= chooses such values with the gain."
+            hints.append(text)
+    if not hints:
         return refused
-    felt = {id(v) for v in [*variables_in(objective.expr), *game.aggregate_variables()]}
-    idle = [game.names[id(v)] for v in game.leader.variables if id(v) not in felt]
-    if not idle:
-        return refused
-    hint = f"The leader's objective does not hold {listed(idle, 3)}: free= chooses such values with the gain."
     return NoIncentive(
-        f"{refused} {hint}",
+        " ".join([str(refused), *hints]),
         reasons=refused.reasons,
         residuals=refused.residuals,
         causes=refused.causes,

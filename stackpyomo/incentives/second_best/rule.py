@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from pyomo.core.base.var import VarData
 from scipy import sparse
 
 from stackpyomo.bilevel import Problem, Scholtes, tell_objectives
-from stackpyomo.core import TOLERANCES, Array, is_closed, require_positive, tracked, undisturbed
+from stackpyomo.core import TOLERANCES, Array, is_closed, require_positive, shown, tracked, undisturbed
 from stackpyomo.derivatives import FollowerRows
 from stackpyomo.errors import InvalidGame, NoIncentive, NoPlan
 from stackpyomo.games import Follower, Game, require, require_game
@@ -47,6 +48,7 @@ from stackpyomo.solvers import BadRow, Termination
 from stackpyomo.verification import verify
 
 from .cuts import Cuts
+from .kinks import least_at_bounds
 from .limit import AnyGain
 from .rounds import Answer, Search
 from .unknown_gain import UnknownGain, read_common
@@ -178,6 +180,7 @@ class _Asked:
             search = self._search() if self.gain.entries else None
             if search is not None:
                 search.run(self._points(constant))
+                search.bound = min(search.bound, self.beyond_slopes)
                 if search.is_late:
                     text = "%s: the search was ended after %g s of processor time; time_limit= looks longer"
                     logger.warning(text, self.game.name, _BUDGET)
@@ -202,6 +205,13 @@ class _Asked:
     def least(self) -> float:
         """The least curvature that every follower's composed cost is to have."""
         return max(self.wishes.margin, self.curvature if isinstance(self.curvature, (int, float)) else 0.0)
+
+    @cached_property
+    def beyond_slopes(self) -> float:
+        """What no rule costs less than that holds its plan by a kink; ∞ where none has any."""
+        announced = {instrument for instrument, _, _ in self.gain.entries}
+        bending = [self.rows.instruments[i] for i in sorted(announced)] if self.wishes.saturate else []
+        return least_at_bounds(self.game, bending, _PROOF)
 
     def _held(self, plan: Plan) -> Incentive | None:
         """The incentive of least energy at a plan, if there is one and the followers' re-solves confirm it."""
@@ -373,6 +383,9 @@ class _Asked:
             bounded(plan, sign, cost, bound, search.scale)
             if proofs and is_closed(cost, bound, search.scale):
                 plan.quality = "optimal"
+        if plan.quality != "optimal" and self.beyond_slopes < cost:
+            least = shown(sign * self.beyond_slopes)
+            plan.warnings += [f"plans on a bound, where the projection bends, were not looked at: none beats {least}"]
 
     def _incentive(self, plan: Plan, gain: sparse.csc_array) -> Incentive:
         plan = replace(plan, responding=(), report=None, options={**plan.options, "function": "optimal_rule"})
@@ -442,7 +455,7 @@ class _Asked:
             logger.info("%s: nothing is said of gains of any size (%s)", self.game.name, why)
             return rule
         plan, cost = replace(rule.plan), sign * rule.plan.leader_objective
-        least = form.bound(self.options.time_limit)
+        least = min(form.bound(self.options.time_limit), self.beyond_slopes)
         limit = form.limit(best.candidate.values) if self._is_far_out(rule) else math.nan
         wider = None
         if limit < cost:  # the best answer with ten times the gain
