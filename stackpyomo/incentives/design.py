@@ -163,14 +163,15 @@ def affine_incentive(
             except NoIncentive as refused:
                 if refused.deviations is None:
                     refused.deviations = table([])
-                resting = _resting(plan, game) if saturate else []
-                raise (refused if chosen else with_hint(refused, game, resting)) from None
+                stopping = _stopping(plan, game, refused) if saturate else []
+                raise with_hint(refused, game, stopping, chosen) from None
 
 
-def _resting(plan: Plan, game: Game) -> list[str]:
-    """Leader variables that the plan has on a bound."""
-    names = [(game.names[id(v)], v) for v in game.leader.variables]
-    return [name for name, var in names if plan.values[name] in bounds_of(var)]
+def _stopping(plan: Plan, game: Game, refused: NoIncentive) -> list[str]:
+    """Leader variables whose bounds bend a projection: where the plan is on one, or at the deviations of a proof."""
+    limits = {game.names[id(v)]: [x for x in bounds_of(v) if math.isfinite(x)] for v in game.leader.variables}
+    anywhere = len(refused.deviations) > 0
+    return [name for name, ends in limits.items() if plan.values[name] in ends or (ends and anywhere)]
 
 
 def _way(design: str, regret: str, margin: float) -> str:

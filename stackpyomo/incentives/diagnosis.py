@@ -170,15 +170,16 @@ class Attempt:
         return tuple(self.rows.game.names[id(self.rows.actions[j])] for j in actions)
 
 
-def with_hint(refused: NoIncentive, game: Game, resting: Sequence[str]) -> NoIncentive:
+def with_hint(refused: NoIncentive, game: Game, stopping: Sequence[str], chosen: Sequence[object]) -> NoIncentive:
     """Of a refusal for curvature or a conflict: the plan holds values that are nothing to the leader; others may do.
 
-    resting: leader variables that the plan has on a bound, at which what is announced is to stop.
+    stopping: leader variables with a bound at which what is announced is to stop, and may hold what no formula does.
+    chosen: the variables of free=.
     """
     objective, hints = game.leader.objective, []
-    if resting:
-        hints.append(f"This is of slopes: a rule by the bend on the bound of {listed(resting, 3)} is not looked for.")
-    if objective is not None and _CHOSEN_BY_VALUES.intersection(refused.causes.values()):
+    if stopping:
+        hints.append(f"Rules that hold by the bend at a bound of {listed(stopping, 3)} are not looked for.")
+    if objective is not None and not chosen and _CHOSEN_BY_VALUES.intersection(refused.causes.values()):
         felt = {id(v) for v in [*variables_in(objective.expr), *game.aggregate_variables()]}
         idle = [game.names[id(v)] for v in game.leader.variables if id(v) not in felt]
         if idle:

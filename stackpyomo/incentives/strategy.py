@@ -95,7 +95,8 @@ class AffineStrategy:
     #: Of a design by deviations what the followers might do instead: follower, action ({variable: value}), slack (what
     #: it would lose by that), weight (its multiplier in the least gain: those that are not 0 make the gain what it is).
     deviations: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=DEVIATIONS), repr=False)
-    #: What a follower gains at most by leaving the plan, proved least of all gains (``regret="least"``).
+    #: What a follower gains at most by leaving the plan, proved least of all gains (``regret="least"``) under which the
+    #: formula keeps within the leader's bounds, or by ``saturate=True`` of all as if these stopped none.
     epsilon: float = 0.0
 
     @property

@@ -36,7 +36,7 @@ def test_nothing_is_proved_of_a_projection_past_its_kinks() -> None:
     assert rule.plan.quality == "feasible"
     assert rule.plan.bound <= 1e-9
     assert any("bends" in text for text in rule.plan.warnings)
-    with pytest.raises(sp.NoIncentive, match="by the bend on the bound of toll"):
+    with pytest.raises(sp.NoIncentive, match="by the bend at a bound of toll"):
         sp.affine_incentive(sp.leader_optimal(game), [game.model.meter], saturate=True)
 
 
@@ -53,3 +53,16 @@ def test_the_least_cost_on_a_bound(low: float | None, least: float) -> None:
     game = bridge(low)
     assert least_at_bounds(game, [game.model.toll], 10.0) == pytest.approx(least, abs=1e-6)
     assert least_at_bounds(game, [], 10.0) == math.inf
+
+
+@pytest.mark.parametrize(("saturate", "words"), [(True, "that no bound of the leader's stops"), (False, "within")])
+def test_the_least_regret_is_that_of_formulas_within_their_bounds(saturate: bool, words: str) -> None:
+    """max(0, 4 (s − 1.2)), as above, leaves nobody any regret: what is proved is of gains that nothing stops."""
+    game = bridge()
+    plan, meter = sp.leader_optimal(game), [game.model.meter]
+    rule = sp.affine_incentive(plan, meter, design="deviations", regret="least", saturate=saturate)
+    assert rule.epsilon > 0.01
+    assert f"no gain {words}" in str(rule)
+    with pytest.raises(sp.NoIncentive) as refusal:
+        sp.affine_incentive(plan, meter, design="deviations", saturate=saturate)
+    assert ("by the bend at a bound of toll" in str(refusal.value)) is saturate
