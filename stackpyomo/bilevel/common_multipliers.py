@@ -13,6 +13,7 @@ own.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,11 +30,15 @@ class Common:
 
     @cached_property
     def places(self) -> dict[tuple[str, int, str], tuple[int, float]]:
-        """(follower, id(row), side) → (number of the shared row, what its multiplier is divided by in that row)."""
+        """(follower, id(row), side) → (number of the shared row, what its multiplier is divided by in that row).
+
+        A follower that has the row several times has its share of the multiplier in each.
+        """
+        times = Counter((number, member.follower) for number, row in enumerate(self.rows) for member in row.members)
         return {
             (member.follower, id(member.row), member.side): (
                 number,
-                self.weights.get(member.follower, 1.0) * member.factor,
+                self.weights.get(member.follower, 1.0) * member.factor * times[number, member.follower],
             )
             for number, row in enumerate(self.rows)
             for member in row.members

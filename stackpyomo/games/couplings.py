@@ -188,7 +188,10 @@ class Member:
 
 @dataclass(frozen=True)
 class SharedRow:
-    """One side of a row that several followers feel: the first member's row stands for all."""
+    """One side of a row that several followers feel: the first member's row stands for all.
+
+    A follower that has it several times is a member as often.
+    """
 
     members: tuple[Member, ...]
 
@@ -215,7 +218,7 @@ def recognised(followers: Iterable[Follower], movers: Movers) -> list[SharedRow]
 
 def _grouped(rows: Sequence[tuple[str, ConstraintData]]) -> Iterator[SharedRow]:
     """Rows of the same variables, sorted into those that say the same."""
-    groups: list[tuple[_Side, dict[str, Member]]] = []
+    groups: list[tuple[_Side, list[Member]]] = []
     written: dict[int, list[_Side]] = {}
     for follower, row in rows:
         if id(row) not in written:
@@ -223,11 +226,11 @@ def _grouped(rows: Sequence[tuple[str, ConstraintData]]) -> Iterator[SharedRow]:
         for side in written[id(row)]:
             for first, members in groups:
                 if side.is_same(first):
-                    members.setdefault(follower, Member(follower, row, side.side, side.factor / first.factor))
+                    members.append(Member(follower, row, side.side, side.factor / first.factor))
                     break
             else:
-                groups.append((side, {follower: Member(follower, row, side.side)}))
-    yield from (SharedRow(tuple(members.values())) for _, members in groups if len(members) > 1)
+                groups.append((side, [Member(follower, row, side.side)]))
+    yield from (SharedRow(tuple(members)) for _, members in groups if len({m.follower for m in members}) > 1)
 
 
 @dataclass(frozen=True)

@@ -43,3 +43,18 @@ def test_weights_divide_the_multiplier_in_closed_form(declared: bool) -> None:
     assert [plan.value(f"f[{k}].u") for k in (0, 1)] == pytest.approx([0.0, 1.0], abs=1e-6)
     equal = sp.nash(game, equilibrium="variational")
     assert [equal.value(f"f[{k}].u") for k in (0, 1)] == pytest.approx([0.5, 0.5], abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["variational", "best", "worst"])
+@pytest.mark.parametrize("twice", [(True, True), (False, True)])
+def test_a_row_written_twice_has_one_multiplier_all_the_same(twice: tuple[bool, bool], kind: str) -> None:
+    """As above with the cap a second time, doubled: by r = (1, 1) each has 1/2, by r = (1, 2) it is (0, 1)."""
+    game = two_firms(declared=False)
+    m = game.model
+    for k in (k for k in (0, 1) if twice[k]):
+        m.f[k].again = pyo.Constraint(expr=2 * m.f[0].u + 2 * m.f[1].u <= 2)
+    m.goal.set_value(m.f[0].u)
+    game = sp.Game(m, m.f)
+    for weight, shares in ((1.0, [0.5, 0.5]), (2.0, [0.0, 1.0])):
+        plan = sp.nash(game, equilibrium=kind, weights={"f[1]": weight})
+        assert [plan.value(f"f[{k}].u") for k in (0, 1)] == pytest.approx(shares, abs=1e-5)
