@@ -17,6 +17,7 @@ from pyomo.core.base.var import VarData
 from scipy.linalg import null_space
 
 from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core.expressions import Substitution, number_of
 from stackpyomo.games import Follower, Game
 
 from .conditions import Conditions, conditions
@@ -31,6 +32,8 @@ def surface(
 ) -> tuple[int, list[VarData]] | None:
     """(dimension, the actions that move along it) of the set of equilibria near an answer; None where it is too large.
 
+    None too where nothing moves and a row or bound holds without a multiplier: the set may go on where one grows.
+
     made: the conditions the answer was found by; values: {id(Var): value}, the user's and their multipliers.
     """
     actions = [v for f in followers for v in f.variables]
@@ -38,8 +41,9 @@ def surface(
         return None
     own = conditions(game, followers)
     system = Equilibrium(Problem(0.0, problem.constraints, problem.held), own, None, {})
-    x = system.point({**values, **_own_multipliers(own, kkt, values)})
-    return directions(system, x, actions, problem.leader)
+    x = system.point({**values, **_own_multipliers(own, kkt, values), **_own_slacks(own, values)})
+    nearby = directions(system, x, actions, problem.leader)
+    return None if not nearby[0] and _is_degenerate(system, x) else nearby
 
 
 def directions(
@@ -47,8 +51,7 @@ def directions(
 ) -> tuple[int, list[VarData]]:
     """(dimension, the actions that move) of the solutions with the active set of x, the leader's variables held."""
     program, pairs = system.program, system.conditions.pairs
-    force = system.multipliers(x)
-    active = force > TOLERANCES.active * float(force.max(initial=0.0))
+    active = _active(system, x)
     gone = {id(v) for v in leader}
     gone |= {id(pair.multiplier) for pair, on in zip(pairs, active, strict=True) if not on}
     binding = (pair for pair, on in zip(pairs, active, strict=True) if on)  # its slack is, or the variable at its bound
@@ -65,6 +68,25 @@ def directions(
     sway = np.abs(moves).max(axis=1, initial=0.0)
     moving = [program.variables[free[i]] for i, size in zip(chosen, sway, strict=True) if size > TOLERANCES.active]
     return dimension, moving if dimension else []
+
+
+def _is_degenerate(system: Equilibrium, x: Array) -> bool:
+    """Whether some multiplier and its slack are 0 both."""
+    reaches = np.append(system.program.units(x)[0], 1.0)[system.owners]
+    return bool(((system.slacks(x) <= TOLERANCES.active * reaches) & ~_active(system, x)).any())
+
+
+def _active(system: Equilibrium, x: Array) -> Array:
+    """Pairs with a multiplier."""
+    force = system.multipliers(x)
+    return np.asarray(force > TOLERANCES.active * float(force.max(initial=0.0)))
+
+
+def _own_slacks(own: Conditions, values: Mapping[int, float]) -> dict[int, float]:
+    """What room every row has."""
+    at = Substitution(substitute=dict(values)).walk_expression
+    rows = (pair for pair in own.pairs if isinstance(pair.slack, VarData))
+    return {id(pair.slack): max(0.0, number_of(at(pair.gap))) for pair in rows}
 
 
 def _own_multipliers(own: Conditions, kkt: Conditions, values: Mapping[int, float]) -> dict[int, float]:
