@@ -277,9 +277,10 @@ def _believed(program: Program, solution: Solution) -> Solution:
     """The solution without what it says of all points, where a function has an argument without an end.
 
     SCIP loses what stands beside infinite numbers: −½ exp(−20 (x − 2)²) + x/100 is 0 at least, it says, for x ≥ 0.
-    Functions of affine arguments it knows.
+    Functions of affine arguments it knows, but as far as it counts: (1 + x)^(−1/20) falls to 0.17 and ends, it says.
     """
-    if not _has_endless_functions(program):
+    at_the_end = solution.x is not None and bool((np.abs(solution.x) >= _HUGE).any())
+    if not (at_the_end or _has_endless_functions(program)):
         return solution
     if solution.termination is Termination.INFEASIBLE:
         return Solution(Termination.FAILED, "called infeasible: not reliable with functions of unbounded arguments")

@@ -98,6 +98,7 @@ ENDLESS = {
     "a flat hump": (lambda x: -0.5 * pyo.exp(-20 * (x - 2) ** 4) + 0.01 * x, (0, None), -0.480471),
     "a step": (lambda x: -1 / (1 + pyo.exp(-20 * (x - 2))) + 0.1 * x, (0, None), -0.768533),
     "a root": (lambda x: (1 + 20 * (x - 2) ** 2) ** 0.5 - 3.6 * x, (None, None), -6.6067),
+    "a tail": (lambda x: (1 + x) ** -0.05, (0, None), 0.1),
 }
 """cost → its bounds, what it comes to somewhere: SCIP calls more than that its least."""
 
