@@ -236,6 +236,40 @@ def test_a_bound_does_not_fall_short_by_a_solvers_tolerance(unit: float) -> None
     assert plan.gap <= sp.TOLERANCES.global_gap
 
 
+@pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
+@pytest.mark.parametrize(
+    ("indifferent", "demands", "units", "rows", "goal", "most"),
+    [
+        # With its own zero the presolve of SCIP 10 lost the optimum of the first two, with a smaller one of the third.
+        ((0, 0, 1, 1), (1, 2, 1, 1), (20.0, 0.01, 1.0, 1.0), (0, 1, 0, 1), (0.01, 5.0), 2),
+        ((1, 0), (1, 3), (98.19075042006217, 0.004940765981431862), (1, 1), (40.83012392103377, 5.0), 1),
+        ((0, 1, 0, 0), (1, 2, 2, 3), (12.794549795322894, 0.008639487454607417, 27.362355318054778,
+         0.015454875699523469), (0, 1, 0, 1), (42.16378833660863, 100.0), 2),
+    ],
+)  # fmt: skip
+def test_an_optimum_is_not_lost_where_followers_count_in_other_units(
+    indifferent: tuple[int, ...],
+    demands: tuple[int, ...],
+    units: tuple[float, ...],
+    rows: tuple[int, ...],
+    goal: tuple[float, float],
+    most: int,
+) -> None:
+    """Followers pay a toll of at most what makes them indifferent: 1 is paid by those who would pay it, 0 by all."""
+    m = pyo.ConcreteModel()
+    m.toll, m.f = pyo.Var(bounds=(0, 10)), pyo.Block(range(len(units)))
+    for k, block in m.f.items():
+        block.u = pyo.Var([0, 1], bounds=(None if rows[k] else 0, None))
+        if rows[k]:
+            block.low = pyo.Constraint([0, 1], rule=lambda b, i: b.u[i] >= 0)
+        block.demand = pyo.Constraint(expr=block.u[0] + block.u[1] == demands[k])
+        block.cost = pyo.Objective(expr=units[k] * ((1 + m.toll) * block.u[0] + (1 + indifferent[k]) * block.u[1]))
+    m.goal = pyo.Objective(expr=goal[1] - goal[0] * m.toll * sum(block.u[0] for block in m.f.values()))
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    assert plan.quality == "optimal"
+    assert plan.leader_objective == pytest.approx(goal[1] - goal[0] * most, abs=1e-6 * goal[0])
+
+
 def market() -> sp.Game:
     """Four firms, price 10 − total, costs 1 to 4, each at most 2: at tax t, q_k = 2, or its Cournot answer."""
     m = pyo.ConcreteModel()
