@@ -207,7 +207,9 @@ class _Changes:
             return reaches
         still = replace(self, point=np.where(steps > 0.0, np.clip(0.0, *self.bounds), self.point))
         endless = np.isin(np.arange(len(steps)), still._endless) & (steps > 0.0)
-        at_end = still._turns_at_once(np.where(still.point == self.point, steps, 0.0), terms, accuracy)
+        # Within its bounds a function has no end, and a slope that is 0 there turns at once by rounding alone.
+        ending = (still.point == self.point) & ((still.point == self.bounds[0]) | (still.point == self.bounds[1]))
+        at_end = still._turns_at_once(np.where(ending, steps, 0.0), terms, accuracy)
         if endless.any() or at_end.any():
             inward = np.where(still.point < self.bounds[1], accuracy, -accuracy) * steps
             away = np.where(at_end, inward, TOLERANCES.nearby * (self.point - still.point))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import subprocess
 import sys
@@ -296,3 +297,18 @@ def test_a_sweep_with_plans_of_neighbouring_games() -> None:
             assert [entry["treatment"] for entry in plan.log] == ["polish"] * len(plan.log)
         last = plan
     assert snapshot(game.model) == before
+
+
+def test_a_slope_that_is_0_in_the_middle_of_a_box_is_no_unit_of_rounding() -> None:
+    """SCIP read x in units of 3e-11, and rows that lost it: "optimal" was −1.098 at x = 1, u = −2."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(-1, 1)), pyo.Block()
+    m.f.u = pyo.Var(bounds=(-2, 2))
+    m.f.row = pyo.Constraint(expr=m.f.u <= 1.5)
+    m.f.cost = pyo.Objective(expr=m.f.u * (0.5 + 2 * m.x))
+    cost = (m.f.u - 0.5) ** 2 - 3 * pyo.sqrt(1 + m.x**2 + m.f.u**2) + pyo.exp(-((m.x - m.f.u) ** 2))
+    m.goal = pyo.Objective(expr=cost)
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    assert plan.quality == "optimal"
+    known = 1 - 3 * math.sqrt(1 + 1 + 1.5**2) + math.exp(-(2.5**2))  # x = −1, where u = 3/2 is best
+    assert plan.leader_objective == pytest.approx(known, abs=1e-6)
