@@ -28,7 +28,7 @@ _Range = tuple[int, int]
 # Powers of 2 within which a unit is as good as 1, that of the objective last: for global solvers, whose bounds are no
 # better than what they take for nothing (of an objective 1e-6 of its unit), and for those that scale problems
 # themselves, whom large numbers only make more accurate.
-_PLAIN: dict[bool, tuple[_Range, _Range]] = {True: ((-2, 2), (-4, 14)), False: ((-10, 20), (-10, 20))}
+_PLAIN: dict[bool, tuple[_Range, _Range]] = {True: ((-2, 10), (-4, 14)), False: ((-10, 20), (-10, 20))}
 
 _STRETCHED = 2.0**30
 
