@@ -419,6 +419,8 @@ def _explain(game: Game, followers: Sequence[Follower], problem: Problem, search
     message = last.message if last is not None else "no solver fits"
     if stopped is Termination.UNBOUNDED:
         stopped, message = Termination.FAILED, f"its iterates diverge: no proof: {message}"
+    elif last is not None and stopped in (Termination.OPTIMAL, Termination.CONVERGED):
+        stopped, message = Termination.FAILED, f"{last.solver}: {message}, but no re-solve confirms its answer"
     raise NoPlan(
         f"No plan was found: {stopped.value} ({message}). "
         f"Try another solver= or start: {', '.join(untried(search.log))}. Or another complementarity=; tee=True "

@@ -13,6 +13,7 @@ from pyomo.core.expr.numeric_expr import NumericExpression
 from scipy.optimize import minimize, minimize_scalar
 
 import stackpyomo as sp
+from stackpyomo.bilevel import PlanSearch
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 
@@ -287,3 +288,16 @@ def test_a_follower_without_a_best_answer_is_named() -> None:
     m.goal = pyo.Objective(expr=m.x**2 + (m.f.u - 1) ** 2)
     with pytest.raises(sp.NoPlan, match=r"No plan exists.*bound f\.u|f\.u \(f\) has no bound"):
         sp.stackelberg(sp.Game(m, m.f))
+
+
+def test_answers_that_nobody_confirms_are_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A solver that ends well with what no re-solve confirms has failed: "optimal" is not what NoPlan says."""
+    monkeypatch.setattr(PlanSearch, "_keep", lambda *_: False)
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(0, 1), domain=pyo.Binary), pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 4))
+    m.f.cost = pyo.Objective(expr=(m.f.u - m.x - 1) ** 2)
+    m.goal = pyo.Objective(expr=m.x + m.f.u)
+    with pytest.raises(sp.NoPlan, match=r"scip: .*, but no re-solve confirms its answer") as refusal:
+        sp.stackelberg(sp.Game(m, m.f))
+    assert refusal.value.termination == "failed"
