@@ -32,7 +32,8 @@ def surface(
 ) -> tuple[int, list[VarData]] | None:
     """(dimension, the actions that move along it) of the set of equilibria near an answer; None where it is too large.
 
-    None too where nothing moves and a row or bound holds without a multiplier: the set may go on where one grows.
+    None too where nothing moves but a multiplier is 0, or not the only one, in a row or bound that is met: the answer
+    may be an end of the set.
 
     made: the conditions the answer was found by; values: {id(Var): value}, the user's and their multipliers.
     """
@@ -42,14 +43,17 @@ def surface(
     own = conditions(game, followers)
     system = Equilibrium(Problem(0.0, problem.constraints, problem.held), own, None, {})
     x = system.point({**values, **_own_multipliers(own, kkt, values), **_own_slacks(own, values)})
-    nearby = directions(system, x, actions, problem.leader)
-    return None if not nearby[0] and _is_degenerate(system, x) else nearby
+    dimension, moving, solutions = directions(system, x, actions, problem.leader)
+    return None if not dimension and (solutions or _is_degenerate(system, x)) else (dimension, moving)
 
 
 def directions(
     system: Equilibrium, x: Array, actions: Sequence[VarData], leader: Sequence[VarData]
-) -> tuple[int, list[VarData]]:
-    """(dimension, the actions that move) of the solutions with the active set of x, the leader's variables held."""
+) -> tuple[int, list[VarData], int]:
+    """(dimension in the actions, those that move, dimension with multipliers) of the solutions with x's active set.
+
+    The leader's variables are held.
+    """
     program, pairs = system.program, system.conditions.pairs
     active = _active(system, x)
     gone = {id(v) for v in leader}
@@ -67,7 +71,7 @@ def directions(
     dimension = int(np.linalg.matrix_rank(moves, tol=TOLERANCES.active)) if moves.size else 0
     sway = np.abs(moves).max(axis=1, initial=0.0)
     moving = [program.variables[free[i]] for i, size in zip(chosen, sway, strict=True) if size > TOLERANCES.active]
-    return dimension, moving if dimension else []
+    return dimension, moving if dimension else [], null.shape[1]
 
 
 def _is_degenerate(system: Equilibrium, x: Array) -> bool:

@@ -248,7 +248,7 @@ class _List:
         """The piece that x lies in, if it is more than a point."""
         names = self.game.names
         if not self.affine:
-            dimension, moving = directions(self.plain, x, self.actions, self.problem.leader)
+            dimension, moving, _ = directions(self.plain, x, self.actions, self.problem.leader)
             return Continuum(dimension, {names[id(v)]: (math.nan, math.nan) for v in moving}) if dimension else None
         dimension, ranges = extent(self.plain, x, active, self.actions)
         for key, ends in ranges.items():

@@ -74,7 +74,7 @@ class Selection:
     rows: tuple[str, ...] = ()  #: The rows that several followers feel.
     #: max F_r(u)·(u − z) over everybody's rows together, 0 if and only if it is variational; NaN: not looked at.
     gap: float = math.nan
-    #: Of the set of equilibria near this one; None: not worked out, as at an end of it, where a multiplier is 0.
+    #: Of the set of equilibria near this one; None: not worked out, or this one may be an end of the set.
     dimension: int | None = None
     moving: tuple[str, ...] = ()  #: The actions that move along it.
 

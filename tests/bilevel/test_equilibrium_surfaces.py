@@ -36,16 +36,20 @@ def test_a_row_with_room_makes_no_surface() -> None:
     assert plan.selection.moving == ()
 
 
-@pytest.mark.parametrize("kind", ["best", "worst"])
-def test_nothing_is_said_at_an_end_of_the_set(kind: str) -> None:
-    """All (t, 1 − t), 1/2 ≤ t ≤ 1, are equilibria; at an end somebody's multiplier is 0, and 0 free was said there."""
+@pytest.mark.parametrize(
+    ("kind", "most", "end"), [("best", None, 0.5), ("worst", None, 1.0), ("worst", 0.6, 0.6), ("variational", 0.6, 0.6)]
+)
+def test_nothing_is_said_at_an_end_of_the_set(kind: str, most: float | None, end: float) -> None:
+    """All (t, 1 − t), 1/2 ≤ t ≤ 1, are equilibria; at an end a multiplier is 0, or two make up for each other."""
     m = pyo.ConcreteModel()
     m.f = pyo.Block(range(2))
     for k, wish in enumerate((1.0, 0.5)):
         m.f[k].u = pyo.Var()
         m.f[k].cost = pyo.Objective(expr=(m.f[k].u - wish) ** 2)
+    if most is not None:
+        m.f[0].most = pyo.Constraint(expr=m.f[0].u <= most)
     m.cap = pyo.Constraint(expr=m.f[0].u + m.f[1].u <= 1)
     m.goal = pyo.Objective(expr=m.f[0].u)
     plan = sp.nash(sp.Game(m, m.f, shared=[m.cap]), equilibrium=kind)
-    assert plan.value("f[0].u") == pytest.approx(0.5 if kind == "best" else 1.0, abs=1e-6)
+    assert plan.value("f[0].u") == pytest.approx(end, abs=1e-6)
     assert plan.selection.dimension is None
