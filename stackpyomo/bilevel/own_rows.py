@@ -1,6 +1,6 @@
-"""Own rows: what a follower may play whatever the others do, told of a solver's answer that is a little beyond.
+"""Own rows of a follower, which hold no variable of others: what is a solver's tolerance beyond them is moved within.
 
-Relaxation: x is reflected in the row that it is farthest beyond, until it is beyond none; that ends where the rows
+By relaxation: x is reflected in the row that it is farthest beyond, until it is beyond none; that ends where the rows
 leave an interior. In an equality, which does not, it is projected. Source: T. S. Motzkin, I. J. Schoenberg, Canadian J.
 Math. 6 (1954) 393–404.
 """
@@ -21,13 +21,13 @@ _STEPS = 100
 
 @dataclass(frozen=True)
 class OwnRows:
-    """Rows of one follower that hold no variable of others; none where they cannot be moved onto."""
+    """Rows of one follower that hold no variable of others."""
 
-    program: Program | None
+    program: Program | None  #: None of rows that hold no continuous variable, or that nothing meets.
 
     @classmethod
     def of(cls, rows: Sequence[Any]) -> OwnRows:
-        """None of rows that hold no continuous variable, or that nothing meets."""
+        """Those of a list."""
         try:
             program = Program(0.0, rows) if rows else None
         except BadRow:
@@ -35,7 +35,7 @@ class OwnRows:
         return cls(program if program and any(v.is_continuous() for v in program.variables) else None)
 
     def nearest(self, levels: Mapping[int, float]) -> dict[int, float]:
-        """{id(Var): level} next to levels that are within a solver's tolerance of the rows; empty where they are not.
+        """{id(Var): level} within the rows, next to levels that are a solver's tolerance beyond; empty of all others.
 
         Actions that are whole stay.
         """
@@ -46,11 +46,12 @@ class OwnRows:
         moves = np.array([v.is_continuous() for v in program.variables])
         floor, ceiling = program.row_bounds
         for _ in range(_STEPS):
-            slopes, body = program.jacobian(x).toarray(), np.asarray(program.problem.constraints(x))
-            below, above = floor - body, body - ceiling
-            beyond = np.maximum(below, above)
-            sizes = np.abs(slopes) @ np.abs(x) + np.abs(np.where(below > above, floor, ceiling))
-            if (beyond > TOLERANCES.feasibility * sizes).any():
+            with np.errstate(all="ignore"):  # a root or a logarithm may have no value or no slope there
+                slopes, body = program.jacobian(x).toarray(), np.asarray(program.problem.constraints(x))
+                below, above = floor - body, body - ceiling
+                beyond = np.maximum(below, above)
+                sizes = np.abs(slopes) @ np.abs(x) + np.abs(np.where(below > above, floor, ceiling))
+            if not (beyond <= TOLERANCES.feasibility * sizes).all():
                 return {}
             left = beyond - TOLERANCES.rounding * sizes
             row = int(left.argmax())

@@ -51,3 +51,9 @@ def test_an_equality_is_met() -> None:
     v, w = moved(m, own, 1 / 3 + 1e-8, 2 / 3 + 1e-8)
     assert v + w == pytest.approx(1.0, abs=1e-14)
     assert 3 * v <= 1 + 1e-14
+
+
+@pytest.mark.parametrize(("rate", "level"), [(pyo.log, 0.0), (lambda w: pyo.sqrt(w - 0.5), 0.5 - 1e-9)])
+def test_where_a_row_has_no_value_nothing_is_moved(rate: Any, level: float) -> None:
+    m, own = actions(lambda v, w: rate(w) + v <= 1)
+    assert moved(m, own, 0.5, level) == (0.5, level)
