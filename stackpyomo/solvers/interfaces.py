@@ -277,10 +277,13 @@ def _believed(program: Program, solution: Solution) -> Solution:
     """The solution without what it says of all points, where a function has an argument without an end.
 
     SCIP loses what stands beside infinite numbers: −½ exp(−20 (x − 2)²) + x/100 is 0 at least, it says, for x ≥ 0.
-    Functions of affine arguments it knows, but as far as it counts: (1 + x)^(−1/20) falls to 0.17 and ends, it says.
+    Functions of affine arguments it knows, but as far as it counts: (1 + x)^(−1/20) falls to 0.17 and ends, it says,
+    and of x + z in place of x at 1e14 already.
     """
-    at_the_end = solution.x is not None and bool((np.abs(solution.x) >= _HUGE).any())
-    if not (at_the_end or _has_endless_functions(program)):
+    endless = _endless_arguments(program)
+    farthest = 0.0 if solution.x is None else float(np.abs(solution.x).max(initial=0.0))
+    at_the_end = farthest >= (1.0 / TOLERANCES.global_zero if endless else _HUGE)
+    if not at_the_end and all(map(is_affine, endless)):
         return solution
     if solution.termination is Termination.INFEASIBLE:
         return Solution(Termination.FAILED, "called infeasible: not reliable with functions of unbounded arguments")
@@ -288,12 +291,11 @@ def _believed(program: Program, solution: Solution) -> Solution:
     return replace(solution, termination=Termination.CONVERGED if optimal else solution.termination, bound=math.nan)
 
 
-def _has_endless_functions(program: Program) -> bool:
-    """True if a root, a quotient or any other function is taken of a curved expression that bounds do not limit."""
+def _endless_arguments(program: Program) -> list[Any]:
+    """What roots, quotients and other functions are taken of, where bounds do not limit it."""
     bodies = [program.model.objective.expr, *(row.body for row in program.model.rows.values())]
     arguments = (part for node in nodes_in(*map(elementary, bodies)) for part in _argued(node))
-    curved = (part for part in arguments if not is_affine(part))
-    return any(not abs(end) < _HUGE for part in curved for end in interval(part))
+    return [part for part in arguments if any(not abs(end) < _HUGE for end in interval(part))]
 
 
 def _argued(node: Any) -> Sequence[Any]:

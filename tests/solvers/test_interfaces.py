@@ -112,6 +112,13 @@ def test_functions_of_what_has_no_end_are_not_believed(name: str) -> None:
     assert not solution.bound > known + 1e-5
 
 
+def test_an_end_that_several_variables_come_to_together_is_not_believed() -> None:
+    """(1 + x + z)^(−1/20) falls to 0; SCIP calls 0.2 its least, at x = z = 5e13."""
+    m = pyo.ConcreteModel()
+    m.x, m.z = (pyo.Var(bounds=(0, None), initialize=0.0) for _ in range(2))
+    assert not solve(Program((1 + m.x + m.z) ** -0.05), "scip", time_limit=20.0).bound > 0.1
+
+
 def test_functions_of_affine_arguments_and_within_bounds_are_believed() -> None:
     m = pyo.ConcreteModel()
     m.x = pyo.Var(bounds=(0, None), initialize=0.0)
