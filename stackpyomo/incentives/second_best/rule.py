@@ -208,10 +208,10 @@ class _Asked:
 
     @cached_property
     def beyond_slopes(self) -> float:
-        """What no rule costs less than that holds its plan by a kink; ∞ where none has any."""
+        """No rule that holds its plan by a kink costs less; ∞ where rules have none."""
         announced = {instrument for instrument, _, _ in self.gain.entries}
         bending = [self.rows.instruments[i] for i in sorted(announced)] if self.wishes.saturate else []
-        return least_at_bounds(self.game, bending, _PROOF)
+        return least_at_bounds(self.game, bending, min(_PROOF, self.options.time_limit or _PROOF))
 
     def _held(self, plan: Plan) -> Incentive | None:
         """The incentive of least energy at a plan, if there is one and the followers' re-solves confirm it."""
@@ -384,8 +384,9 @@ class _Asked:
             if proofs and is_closed(cost, bound, search.scale):
                 plan.quality = "optimal"
         if plan.quality != "optimal" and self.beyond_slopes < cost:
-            least = shown(sign * self.beyond_slopes)
-            plan.warnings += [f"plans on a bound, where the projection bends, were not looked at: none beats {least}"]
+            proved = math.isfinite(self.beyond_slopes)
+            least = f"none beats {shown(sign * self.beyond_slopes)}" if proved else "nothing is proved of them"
+            plan.warnings += [f"plans on a bound that are held by the projection's bend were not looked for: {least}"]
 
     def _incentive(self, plan: Plan, gain: sparse.csc_array) -> Incentive:
         plan = replace(plan, responding=(), report=None, options={**plan.options, "function": "optimal_rule"})

@@ -35,7 +35,7 @@ def test_nothing_is_proved_of_a_projection_past_its_kinks() -> None:
     rule = sp.optimal_rule(game, observe=[game.model.meter], saturate=True)
     assert rule.plan.quality == "feasible"
     assert rule.plan.bound <= 1e-9
-    assert any("bends" in text for text in rule.plan.warnings)
+    assert any("held by the projection's bend" in text for text in rule.plan.warnings)
     with pytest.raises(sp.NoIncentive, match="by the bend at a bound of toll"):
         sp.affine_incentive(sp.leader_optimal(game), [game.model.meter], saturate=True)
 
@@ -53,6 +53,7 @@ def test_the_least_cost_on_a_bound(low: float | None, least: float) -> None:
     game = bridge(low)
     assert least_at_bounds(game, [game.model.toll], 10.0) == pytest.approx(least, abs=1e-6)
     assert least_at_bounds(game, [], 10.0) == math.inf
+    assert least_at_bounds(game, [game.model.toll], 0.0) == -math.inf
 
 
 @pytest.mark.parametrize(("saturate", "words"), [(True, "that no bound of the leader's stops"), (False, "within")])
