@@ -132,8 +132,10 @@ class LinearAnswers:
 
     def _arrays(self, functions: Sequence[Affine]) -> tuple[Array, Array, Array]:
         """The coefficients of the actions and of the leader's variables, and the constants."""
-        parts = [[[f.slopes.get(id(v), 0.0) for v in some] for f in functions] for some in (self.actions, self.leading)]
-        one, other = (np.array(p).reshape(len(functions), -1) for p in parts)
+        one, other = (
+            np.array([[f.slopes.get(id(v), 0.0) for v in some] for f in functions]).reshape(len(functions), len(some))
+            for some in (self.actions, self.leading)
+        )
         return one, other, np.array([f.constant for f in functions])
 
 

@@ -46,6 +46,19 @@ def test_beside_a_tie_the_answer_is_the_one_of_the_face(unit: float, worth: floa
     assert worst_at(game, 1e-8, rounded=False) == pytest.approx(-1.0, abs=1e-7)
 
 
+def test_an_action_without_any_limit_has_no_worst_answer() -> None:
+    """f = x y over all y: at x = 0 anything ties, elsewhere there is no best answer; no plan is left (an error was)."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(0, 1)), pyo.Block()
+    m.f.y = pyo.Var()
+    m.f.cost = pyo.Objective(expr=m.x * m.f.y)
+    m.goal = pyo.Objective(expr=m.x - m.f.y)
+    game = sp.Game(m, m.f)
+    assert worst_at(game, 0.0) is worst_at(game, 1.0) is None
+    with pytest.raises(sp.NoPlan, match="leave none"):
+        sp.stackelberg(game, ties="pessimistic")
+
+
 def polygon(seed: int, unit: float, worth: float, signs: int) -> tuple[sp.Game, Any]:
     """Two actions in a random polygon, a third that is their sum; ``signs`` −1: the follower maximises, rows reversed.
 
