@@ -128,15 +128,15 @@ def _held(rule: AffineStrategy, room: _Room) -> Iterator[Part]:
         ]
         yield moves + _more(len(binding), "in .deviations", room)
     if rule.epsilon > 0.0:
-        yield f"A follower may still gain {shown(rule.epsilon)} by leaving: no gain{_proviso(rule)} leaves less to all."
+        yield f"A follower may still gain {shown(rule.epsilon)} by leaving: no gain leaves less to all{_proviso(rule)}."
 
 
 def _proviso(rule: AffineStrategy) -> str:
-    """Of which gains a design by deviations speaks: a bound at which the leader stops makes another strategy of one."""
+    """Among which gains a regret is the least: one that the leader's bounds stop is another strategy."""
     known = None if rule.game is None else [rule.game.variables_by_name[name] for name in rule.leader]
     if known is not None and all(var.lb is None and var.ub is None for var in known):
         return ""
-    return " that no bound of the leader's stops" if rule.saturate else " within the leader's bounds"
+    return " where no bound stops the leader" if rule.saturate else " within the leader's bounds"
 
 
 def _announced(rule: AffineStrategy, room: _Room) -> Iterator[Part]:

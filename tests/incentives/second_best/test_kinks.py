@@ -56,14 +56,14 @@ def test_the_least_cost_on_a_bound(low: float | None, least: float) -> None:
     assert least_at_bounds(game, [game.model.toll], 0.0) == -math.inf
 
 
-@pytest.mark.parametrize(("saturate", "words"), [(True, "that no bound of the leader's stops"), (False, "within")])
+@pytest.mark.parametrize(("saturate", "words"), [(True, "where no bound stops"), (False, "within")])
 def test_the_least_regret_is_that_of_formulas_within_their_bounds(saturate: bool, words: str) -> None:
     """max(0, 4 (s − 1.2)), as above, leaves nobody any regret: what is proved is of gains that nothing stops."""
     game = bridge()
     plan, meter = sp.leader_optimal(game), [game.model.meter]
     rule = sp.affine_incentive(plan, meter, design="deviations", regret="least", saturate=saturate)
     assert rule.epsilon > 0.01
-    assert f"no gain {words}" in str(rule)
+    assert f"no gain leaves less to all {words}" in str(rule)
     with pytest.raises(sp.NoIncentive) as refusal:
         sp.affine_incentive(plan, meter, design="deviations", saturate=saturate)
     assert ("by the bend at a bound of toll" in str(refusal.value)) is saturate
