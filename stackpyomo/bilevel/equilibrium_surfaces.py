@@ -35,7 +35,7 @@ def surface(
     None too where nothing moves but a multiplier is 0, or not the only one, in a row or bound that is met: the answer
     may be an end of the set.
 
-    made: the conditions the answer was found by; values: {id(Var): value}, the user's and their multipliers.
+    kkt: the conditions that the answer was found by; values: {id(Var): value}, the user's and their multipliers.
     """
     actions = [v for f in followers for v in f.variables]
     if len(actions) + sum(len(f.constraints) for f in followers) > _LARGE:
@@ -61,8 +61,8 @@ def directions(
     binding = (pair for pair, on in zip(pairs, active, strict=True) if on)  # its slack is, or the variable at its bound
     gone |= {id(pair.slack if isinstance(pair.slack, VarData) else pair.component) for pair in binding}
     free = np.array([i for i, v in enumerate(program.variables) if id(v) not in gone], dtype=int)
-    mine = {id(v) for v in actions}
-    chosen = [i for i, column in enumerate(free) if id(program.variables[column]) in mine]
+    own = {id(v) for v in actions}
+    chosen = [i for i, column in enumerate(free) if id(program.variables[column]) in own]
     slopes = program.jacobian(x).toarray()[:, free]
     sizes, reaches = balanced(slopes, program.units(x)[0][free], np.array(chosen, dtype=int))
     slopes = slopes * reaches / sizes[:, np.newaxis]
@@ -102,7 +102,7 @@ def _own_multipliers(own: Conditions, kkt: Conditions, values: Mapping[int, floa
             twin = bounds[id(pair.component), pair.side]
             multipliers[id(pair.multiplier)] = kkt.multiplier(twin.follower, twin.multiplier, values)
     for (follower, row), terms in own.signed.items():
-        made_terms = kkt.signed[follower, row]
-        for (var, factor), (theirs, rate) in zip(terms, made_terms, strict=True):
+        common = kkt.signed[follower, row]
+        for (var, factor), (theirs, rate) in zip(terms, common, strict=True):
             multipliers[id(var)] = rate * kkt.multiplier(follower, theirs, values) / factor
     return multipliers

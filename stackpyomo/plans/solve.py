@@ -360,7 +360,7 @@ def _leading(game: Game, followers: Sequence[Follower], options: Options) -> Pla
 
 
 def _hoped_for(game: Game, followers: Sequence[Follower], options: Options, slack: float) -> Plan:
-    """The plan for ties broken for the leader; where these serve it without limit any equilibrium, with no bound."""
+    """The plan for ties broken for the leader; where these serve it without limit, some equilibrium, and no bound."""
     try:
         return _leading(game, followers, options)
     except NoPlan as none:

@@ -395,6 +395,7 @@ class _Search:
                 t, best, radius = t + step, value, 2.0 * radius
             else:
                 radius /= 4.0
+            # At −1 nobody bends down: of affine Hessians the price on length has hidden nothing.
             if best >= 0.0 or radius <= TOLERANCES.snap * self._unit() or (self.is_affine and best >= -1.0):
                 break
         return t, best
