@@ -64,8 +64,8 @@ class Tolerances:
     barrier: float = 1e-7  #: Least barrier parameter that a step of a homotopy begins with.
     #: Feasibility tolerance handed to global solvers: their bound is read against a polished answer.
     global_feasibility: float = 1e-6
-    #: What SCIP takes for 0, a tenth of its own: its presolve loses points otherwise.
-    global_zero: float = 1e-10
+    #: What SCIP takes for 0 (:mod:`stackpyomo.solvers.registry` says why it is not its own).
+    global_zero: float = 2e-10
     #: The same once more, where the bound falls short of a verified answer although the solver closed its own gap.
     tight: float = 1e-8
     #: Ipopt's own, where a bound is asked for: multipliers of many bundles, each a little off, add up to a gap.
