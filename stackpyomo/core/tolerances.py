@@ -65,7 +65,7 @@ class Tolerances:
     #: Feasibility tolerance handed to global solvers: their bound is read against a polished answer.
     global_feasibility: float = 1e-6
     #: What SCIP takes for 0 (:mod:`stackpyomo.solvers.registry` says why it is not its own).
-    global_zero: float = 2e-10
+    global_zero: float = 1e-11
     #: The same once more, where the bound falls short of a verified answer although the solver closed its own gap.
     tight: float = 1e-8
     #: Ipopt's own, where a bound is asked for: multipliers of many bundles, each a little off, add up to a gap.

@@ -231,7 +231,7 @@ _SCIP = {
     "numerics/feastol": TOLERANCES.global_feasibility,
     "limits/absgap": TOLERANCES.tight,
     # At its own 1e-9 its presolve loses points, and others are called optimal (SCIP 10: 16 of 800 games of four linear
-    # followers under one toll, costs in units from 0.01 to 20; 6 of 400 at 5e-10, none of 1,900 from 2e-10 down).
+    # followers under one toll, costs in units from 0.01 to 20; 4 of 57 of a quartic cost in wide boxes; now none).
     "numerics/epsilon": TOLERANCES.global_zero,
     # Its presolver of independent components solves each in a SCIP of its own, and calls some infeasible that are not
     # (SCIP 10: 43 of 369 systems, each of eight curved games side by side with known equilibria; without it none).

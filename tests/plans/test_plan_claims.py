@@ -190,7 +190,7 @@ def test_no_equilibrium_is_not_called_unbounded() -> None:
 
 @pytest.mark.parametrize("shift", [0.0, 1e6])
 @pytest.mark.parametrize("money", [1e-4, 1.0, 1e4])
-@pytest.mark.parametrize("width", [1e1, 1e4, 1e6, 1e8])
+@pytest.mark.parametrize("width", [1e1, 1e4, 464000.0, 1e6, 1e8])
 def test_a_leader_bound_is_near_beside_what_the_leader_decides_not_beside_its_box(
     width: float, money: float, shift: float
 ) -> None:
