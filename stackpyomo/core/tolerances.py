@@ -64,10 +64,10 @@ class Tolerances:
     barrier: float = 1e-7  #: Least barrier parameter that a step of a homotopy begins with.
     #: Feasibility tolerance handed to global solvers: their bound is read against a polished answer.
     global_feasibility: float = 1e-6
-    #: What SCIP takes for 0 (:mod:`stackpyomo.solvers.registry` says why it is not its own).
-    global_zero: float = 1e-11
     #: The same once more, where the bound falls short of a verified answer although the solver closed its own gap.
     tight: float = 1e-8
+    #: What SCIP takes for 0 (:mod:`stackpyomo.solvers.registry` says why it is not its own).
+    global_zero: float = 1e-11
     #: Ipopt's own, where a bound is asked for: multipliers of many bundles, each a little off, add up to a gap.
     bundle: float = 1e-12
     #: Largest gap between answer and a global solver's bound that is called closed (relative to the objective's scale).

@@ -57,6 +57,7 @@ _CONDITIONS = {
     TerminationCondition.infeasibleOrUnbounded: Termination.INFEASIBLE_OR_UNBOUNDED,
 }
 _HUGE = 1e15  # SCIP's own: activities with numbers beyond are not trusted, and from 1e20 on a number is infinite.
+_AFAR = 1e10  # From here on an answer proves nothing of functions without an end: what a variable adds is lost.
 
 # SCIP's option for limits in processor seconds, and the least of them that is worth going on for.
 PROCESSOR_CLOCK: Mapping[str, Any] = {"timing/clocktype": 1}
@@ -282,7 +283,7 @@ def _believed(program: Program, solution: Solution) -> Solution:
     """
     endless = _endless_arguments(program)
     farthest = 0.0 if solution.x is None else float(np.abs(solution.x).max(initial=0.0))
-    at_the_end = farthest >= (1.0 / TOLERANCES.global_zero if endless else _HUGE)
+    at_the_end = farthest >= (_AFAR if endless else _HUGE)
     if not at_the_end and all(map(is_affine, endless)):
         return solution
     if solution.termination is Termination.INFEASIBLE:
