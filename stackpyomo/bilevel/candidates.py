@@ -22,6 +22,7 @@ from stackpyomo.verification import Report
 from .common_multipliers import Common
 from .complementarity import Treatment
 from .conditions import Conditions, conditions
+from .idle_prices import with_less
 from .implied_boxes import bound_actions
 from .mpcc import Answer, Equilibrium, Problem
 from .nonconvexity import bound_multipliers
@@ -260,10 +261,28 @@ class Candidates:
             if candidate.cost >= known:
                 break
             if self._keep(self._checked(candidate)):
+                self._bring_prices_down()
                 if self._is_refuted(self.bound, candidate.cost):
                     self.bound = -math.inf
                 return True
         return self._has_plan
+
+    def _bring_prices_down(self) -> None:
+        """The best plan with idle prices that are no larger than they have to be, where no follower would leave it.
+
+        An action of 1e-9 seemed to pay them: what the leader's slopes say of that is not lost.
+        """
+        best = self.best
+        assert best is not None
+        plain, own = self._equilibrium(self.kkt, None), {id(v) for v in self.game.variables_by_name.values()}
+        before = plain.point(best.values)
+        x = with_less(plain, before, own)
+        if x is None:
+            return
+        lower = self._checked(self._at(replace(best.answer, polished=False), best.values | plain.program.levels(x)))
+        seeming = max(0.0, float(np.asarray(plain.program.problem.gradient(before)) @ (x - before)))
+        if lower.is_plan and lower.cost <= best.cost + seeming + TOLERANCES.accuracy * plain.program.units(x)[2]:
+            self.best = lower
 
     def _keep(self, candidate: Candidate) -> bool:
         """Whether a candidate that was checked is the best so far; of those that are no plan the first is kept."""

@@ -146,6 +146,11 @@ class Equilibrium:
         return np.flatnonzero((rows >= 0) & (rows < len(self.conditions.stationarity)))
 
     @property
+    def led(self) -> Array:
+        """Numbers of the program's variables that the leader decides."""
+        return self._led
+
+    @property
     def owners(self) -> Array:
         """For every pair the number of the variable whose distance to a limit its slack is, −1 for none."""
         return self._owner

@@ -20,7 +20,7 @@ import pyomo.environ as pyo
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from scipy import sparse
 
-from stackpyomo.core import Array, entries_in, is_within, leaves, triplets
+from stackpyomo.core import TOLERANCES, Array, entries_in, is_within, leaves, triplets
 from stackpyomo.core.expressions import (
     Curvature,
     Substitution,
@@ -75,6 +75,8 @@ class Composed:
     reaches: list[float] = field(default_factory=list)  #: The natural unit of each own variable.
     #: Numbers of its variables of which nothing at the plan tells a unit.
     guessed: list[int] = field(default_factory=list)
+    #: Numbers of its variables at a bound, dearer than what is at stake in all others.
+    idle: list[int] = field(default_factory=list)
     #: Numbers of its variables whose reach is how far out the cost falls.
     outward: list[int] = field(default_factory=list)
     #: How much each row changes over one of its variables' reach.
@@ -198,6 +200,22 @@ def scale_of(stakes: Array, moved: Array) -> Array:
     total = moved.sum(axis=-1, keepdims=True)  # 0: rounding of the cost alone says that another answer is better
     weights = moved / np.where(total > 0.0, total, 1.0)
     return np.asarray(np.where(total[..., 0] > 0.0, (stakes * weights).sum(axis=-1), stakes.max(axis=-1)))
+
+
+def idle_of(slopes: Array, target: Array, box: tuple[Array, Array], reaches: Array) -> Array:
+    """(… × actions) whether each stands on a bound, to the accuracy of a plan, that the slope of its cost pushes to."""
+    near = TOLERANCES.accuracy * reaches
+    return np.asarray(((target - box[0] <= near) & (slopes > 0.0)) | ((box[1] - target <= near) & (slopes < 0.0)))
+
+
+def limited_by_others(stakes: Array, idle: Array, terms: Any = 0.0) -> Array:
+    """Stakes (… × actions) where an idle action has no more than all that are not, unless these have nothing.
+
+    Nothing is to be gained by it, however dear it is: a price that nobody pays would make every loss small. ``terms``
+    are stakes of slopes without what cancels in them.
+    """
+    others = np.where(idle, 0.0, np.maximum(stakes, terms)).sum(axis=-1, keepdims=True)
+    return np.where(idle & (others > 0.0), np.minimum(stakes, others), stakes)
 
 
 def composed(

@@ -35,7 +35,7 @@ from stackpyomo.games import Follower, Game, action_names
 from stackpyomo.games.information import Announcement
 
 from .arrays import Layout, Pieces, grouped
-from .best_response import scale_of
+from .best_response import idle_of, limited_by_others, scale_of
 from .effort import Effort
 from .halved_boxes import bend_up
 from .interior_point import minimized
@@ -284,7 +284,8 @@ class _Proofs:
         gap = (gains / stakes).sum(axis=1) + (lost / np.where(steep > 0.0, steep, 1.0)).sum(axis=1)
         outside = np.maximum(pieces.low - body, body - pieces.high) / self._heights(chosen)
         fair = np.isfinite(cost) & (outside.max(axis=1, initial=0.0) <= TOLERANCES.noise) & (gap <= TOLERANCES.noise)
-        above = cost - gains.sum(axis=1) - lost.sum(axis=1) >= self.plan_cost[owner]
+        less, dearer = gains.sum(axis=1) + lost.sum(axis=1), cost - self.plan_cost[owner]
+        above = dearer - less >= TOLERANCES.rounding * (np.abs(dearer) + less)  # far from the plan both may be immense
         above &= ~(pieces.equal & (outside > TOLERANCES.noise)).any(axis=1)  # it may bend down where they do not hold
         return _Shown(x, cost, fair, above | _empty(pieces, duals))
 
@@ -303,12 +304,13 @@ class _Proofs:
         own = (self.target, *probes(self.target, self.reaches, self.lower, self.upper))
         led = (levels, *probes(levels, reach, layout.floor, layout.ceiling))
         bare = [self._bare(at - self.target, level, keys) for at, level in zip(own, led, strict=True)]
-        slopes, answers = (steepest_of(*part) for part in zip(*bare, strict=True))
+        slopes, answers = (steepest_of(*np.abs(part)) for part in zip(*bare, strict=True))
         self.slopes, self.keys = slopes, keys
-        self.stakes = self._stakes(slopes * self.reaches, answers, row, who, levels)
+        idle = idle_of(bare[0][0], self.target, (self.lower, self.upper), self.reaches)
+        self.stakes = self._stakes(limited_by_others(slopes * self.reaches, idle), answers, row, who, levels)
 
     def _bare(self, deviations: Array, levels: Array, keys: Array, growth: float = 1.0) -> tuple[Array, Array]:
-        """|slopes| by own actions (followers × actions), aggregates moving along, and by leader variables (keys).
+        """Slopes by own actions (followers × actions), aggregates moving along, and by leader variables (keys).
 
         growth: by what everything is multiplied that the follower does not move.
         """
@@ -335,7 +337,7 @@ class _Proofs:
                 spot, known = spots[slot]
                 if len(keys):
                     led += np.bincount(spot[known], steep[known], len(keys))
-        return np.where(np.isfinite(own), np.abs(own), 0.0), np.where(np.isfinite(led), np.abs(led), 0.0)
+        return np.where(np.isfinite(own), own, 0.0), np.where(np.isfinite(led), led, 0.0)
 
     def _spots(self, leader: Array, who: Array, keys: Array) -> tuple[Array, Array]:
         """Where among the keys each follower's leader variable stands, and whether it does."""

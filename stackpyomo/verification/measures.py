@@ -5,11 +5,12 @@ the leader announces:
 
     S_kj = |∂J_k/∂v_j| reach_j,   at least ``TOLERANCES.flat`` of the sum over j.
 
-Where all that cancels at the plan, because the leader's level there makes the follower indifferent, the terms that
-cancel are taken, Σ_l |∂J_k/∂u0_l| |u0_l|; where its cost is linear in its actions, as that of a market's operator who
-sets a price, those of ∂J_k/∂v_j itself, each by absolute value; and where there are none, what the leader's answers can
-change over their reach. A regret is small against what is at stake in the actions that the best response moves. Units
-and constants of the model change nothing but the unit.
+An idle action, which stands on a bound and would only cost, has no more at stake than the others together: a toll that
+nobody pays may be immense. Where all that cancels at the plan, because the leader's level there makes the follower
+indifferent, the terms that cancel are taken, Σ_l |∂J_k/∂u0_l| |u0_l|; where its cost is linear in its actions, as that
+of a market's operator who sets a price, those of ∂J_k/∂v_j itself, each by absolute value; and where there are none,
+what the leader's answers can change over their reach. A regret is small against what is at stake in the actions that
+the best response moves. Units and constants of the model change nothing but the unit.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from stackpyomo.errors import InvalidGame
 from stackpyomo.games import GameStructure
 from stackpyomo.solvers import BadRow, Program, evaluated_rows, scales_of
 
-from .best_response import Composed
+from .best_response import Composed, idle_of, limited_by_others
 from .wanted import UNHELD, beside_nothing, wanted_by_leader
 
 _ROUNDING = 8.0 * sys.float_info.epsilon
@@ -104,7 +105,8 @@ def _measure(problems: Sequence[Composed], wanted: Mapping[int, float]) -> None:
             problems[0].stakes = problems[0].reaches = [1.0] * len(problems[0].variables)
             problems[0].row_scales = [1.0] * len(problems[0].rows)
         return
-    reaches, slopes, limited = units.reaches, units.slopes, limited_reaches(plan, *box)
+    reaches, slopes, sized = units.reaches, units.slopes, limited_reaches(plan, *box)
+    signed = program.slopes(plan)
     place = {id(v): i for i, v in enumerate(program.variables)}
     where = {int(n): 1 + i for i, n in enumerate(program.rows)}  # the first row is the objective
     after, rank = len(costs), {number: row for row, number in enumerate(moving)}
@@ -119,14 +121,19 @@ def _measure(problems: Sequence[Composed], wanted: Mapping[int, float]) -> None:
         felt = [_entries(slopes, where.get(after + row)) for row in range(len(problem.rows))]
         problem.row_scales = [max((a * reaches[c] for c, a in row.items()), default=0.0) or 1.0 for row in felt]
         after += len(problem.rows)
-        cost = _entries(slopes, where.get(rank.get(number, -1)))
+        cost, slope = (_entries(part, where.get(rank.get(number, -1))) for part in (slopes, signed))
         own = np.array([cost.get(c, 0.0) * reaches[c] if c >= 0 else 0.0 for c in columns])
+        steep = np.array([slope.get(c, 0.0) for c in columns])
+        idle = idle_of(steep, np.array(problem.target), box_of(problem.variables), np.array(problem.reaches))
         known = [(place[id(v)], abs(v.value)) for v in problem.answers if id(v) in place]
         answers = [(cost.get(column, 0.0), level, reaches[column]) for column, level in known]
-        problem.stakes = _stakes(own, answers, _cancelling(problem))
-        if not all(limited[c] for c in columns if c >= 0):
+        cancelling = _cancelling(problem)
+        limited = limited_by_others(own, idle, cancelling)
+        problem.idle = np.flatnonzero(limited < own).tolist()
+        problem.stakes = _stakes(limited, limited_by_others(cancelling, idle), answers)
+        if not all(sized[c] for c in columns if c >= 0):
             reconsider(problem)
-            _look_outward(problem, [i for i, c in enumerate(columns) if c >= 0 and not limited[c]])
+            _look_outward(problem, [i for i, c in enumerate(columns) if c >= 0 and not sized[c]])
 
 
 def _terms_of(program: Program, problems: Sequence[Composed], asked: Array) -> Array:
@@ -182,6 +189,7 @@ def reconsider(problem: Composed) -> None:
     stakes, reaches, sizes = np.array(problem.stakes), np.array(problem.reaches), terms_of_slopes(problem)
     slopes = stakes / reaches
     left = (slopes > 0.0) & (slopes <= TOLERANCES.noise * sizes)
+    left[problem.idle] = False
     wide = np.where(left, reaches * sizes / np.where(left, slopes, 1.0), reaches)
     problem.reaches, problem.stakes = wide.tolist(), np.where(left, sizes * wide, stakes).tolist()
 
@@ -237,7 +245,7 @@ def narrow(problem: Composed, tolerance: float) -> None:
         problem.stakes = np.maximum(stakes, least).tolist()
 
 
-def _stakes(own: Array, answers: Sequence[tuple[float, float, float]], cancelling: Array) -> list[float]:
+def _stakes(own: Array, cancelling: Array, answers: Sequence[tuple[float, float, float]]) -> list[float]:
     """What is at stake in each action, from ``own`` changes and the (slope, level, reach) of leader variables."""
     levels = np.maximum(cancelling, math.fsum(slope * level for slope, level, _ in answers))
     if own.sum() <= TOLERANCES.stationarity * levels.max(initial=0.0):

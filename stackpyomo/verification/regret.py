@@ -26,7 +26,7 @@ from stackpyomo.core.expressions import size_of
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Game, doubtful_indices, evaluator, require
 from stackpyomo.games.information import Announcement
-from stackpyomo.solvers import Solution, Termination, choose, natural_size, registry
+from stackpyomo.solvers import Solution, Termination, choose, natural_size, prover, registry
 
 from .batch import Separable, Task
 from .best_response import Composed, composed
@@ -351,11 +351,8 @@ class _Search:
                 _fail(tasks[0], solution, separable)
             return
         doubtful = separable.doubtful(solution, self.tolerance)
-        if doubtful and not together and not separable.scaled:  # too steep or too flat for the solver's own scale
-            again = Separable(tasks, scaled=True)
-            sharper = again.solve(self.solver, options, self.left(until))
-            if sharper is not None and sharper.answer is not None:
-                separable, solution, doubtful = again, sharper, again.doubtful(sharper, self.tolerance)
+        if doubtful and not together:
+            separable, solution, doubtful = self._sharper(separable, solution, doubtful, until)
         for number, (task, point) in enumerate(zip(tasks, separable.points(solution), strict=True)):
             if number not in doubtful:
                 task.problem.offer(point, task.problem.cost_at(point))
@@ -363,6 +360,19 @@ class _Search:
                 self.resolve([task], until)
             elif task.first:
                 task.problem.give_up(f"its re-solve is not proved: {doubtful[number]}", Unsettled.STOPPED)
+
+    def _sharper(
+        self, separable: Separable, solution: Solution, doubtful: dict[int, str], until: float
+    ) -> tuple[Separable, Solution, dict[int, str]]:
+        """The answer of one task that is not proved once more: in its natural units, and, if it is linear, by HiGHS."""
+        scaled = Separable(separable.tasks, scaled=True)
+        exact = self.solver == "auto" and scaled.program is not None and prover(scaled.program) == "highs"
+        # In its own units it may be too steep or too flat for the solver's own scale.
+        for solver in ([] if separable.scaled else [self.solver]) + (["highs"] if exact else []):
+            sharper = scaled.solve(solver, {}, self.left(until)) if doubtful else None
+            if sharper is not None and sharper.answer is not None:
+                separable, solution, doubtful = scaled, sharper, scaled.doubtful(sharper, self.tolerance)
+        return separable, solution, doubtful
 
     def _leave(self, tasks: Sequence[Task], late: bool) -> None:
         """Nothing more is done for these."""

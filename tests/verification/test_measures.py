@@ -435,3 +435,24 @@ def test_a_valley_in_a_far_wider_box_is_seen_from_beside_it_and_from_the_bound(
         plan = sp.Plan.from_values(sp.Game(m, m.f))
         assert plan.value(m.f.x) == level * unit
         assert not sp.verify(plan, proof_seconds=1.0).ok
+
+
+@pytest.mark.parametrize("number", [1, 120])
+@pytest.mark.parametrize("idle", [20.0, 1e5, 1e9, 1e13])
+@pytest.mark.parametrize(("action", "money"), [(1.0, 1.0), (1e-5, 1e6), (1e6, 1e-7)])
+def test_a_price_that_nobody_pays_makes_no_loss_small(number: int, idle: float, action: float, money: float) -> None:
+    """Travellers who pay 5 + toll, drive round for 12, or take a road whose toll nobody pays: 3e-4 is a gain."""
+    for toll, gain in ((7.0003, 3e-4), (6.9997, 0.0)):
+        m = pyo.ConcreteModel()
+        m.t, m.high = pyo.Var(initialize=toll * money / action), pyo.Var(initialize=idle * money / action)
+        m.f = pyo.Block(range(number))
+        for f in m.f.values():
+            f.toll, f.dear = pyo.Var(bounds=(0, action), initialize=action), pyo.Var(bounds=(0, action), initialize=0.0)
+            f.rest = pyo.Expression(expr=action - f.toll - f.dear)
+            f.part = pyo.Constraint(expr=f.rest >= 0)
+            free = 5 * f.toll + 12 * f.rest
+            f.cost = pyo.Objective(expr=money / action * free + m.t * f.toll + m.high * f.dear)
+        m.goal = pyo.Objective(expr=m.t**2 + m.high**2)
+        report = sp.verify(sp.Plan.from_values(sp.Game(m, list(m.f.values()))))
+        assert report.ok is (gain == 0.0), report
+        assert report.epsilon == pytest.approx(gain * money, rel=1e-3, abs=1e-7 * money)
