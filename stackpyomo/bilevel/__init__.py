@@ -12,7 +12,7 @@ from .conditions import Conditions, along, conditions, derivatives, responding_f
 from .copies import Table, add_rows, block_of, copied, substituted
 from .equilibrium_surfaces import directions, surface
 from .implied_boxes import implied_boxes
-from .listing import Listing, extent, pattern
+from .listing import Face, Listing, face, pattern
 from .mpcc import Answer, Equilibrium, Problem
 from .nonconvexity import counterexample, is_proved_convex
 from .polyhedra import Polyhedron
@@ -32,6 +32,7 @@ __all__ = [
     "Common",
     "Conditions",
     "Equilibrium",
+    "Face",
     "FischerBurmeister",
     "Listing",
     "Options",
@@ -52,7 +53,7 @@ __all__ = [
     "counterexample",
     "derivatives",
     "directions",
-    "extent",
+    "face",
     "implied_boxes",
     "is_proved_convex",
     "named",

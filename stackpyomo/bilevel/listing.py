@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyomo.environ as pyo
@@ -75,32 +75,52 @@ def pattern(exact: Equilibrium, x: Array) -> Array:
 _HALF = 0.5  # A binary above it is 1.
 
 
-def extent(
-    plain: Equilibrium, x: Array, active: Array, actions: Sequence[VarData]
-) -> tuple[int, dict[int, tuple[float, float]]]:
-    """(dimension, id(action) → (least, most)) of a pattern, a polyhedron that holds x: conditions that are affine.
+@dataclass(frozen=True)
+class Face:
+    """Everything of one pattern, where conditions are affine: a polyhedron, in natural units."""
 
-    ∓inf without an end, NaN for an end that nobody gives.
-    """
+    polyhedron: Polyhedron
+    at: Array  #: A point of it, in these units.
+    reaches: Array  #: (unknowns) how much a unit of each is.
+    places: dict[int, int]  #: id(action) → its number among the unknowns, for those that conditions hold.
+
+    def extent(self) -> tuple[int, dict[int, tuple[float, float]]]:
+        """(dimension, id(action) → (least, most)); ∓inf without an end, NaN for an end that nobody gives."""
+        own = list(self.places.values())
+        ranges: dict[int, tuple[float, float]] = {}
+        spread = [np.zeros(len(own))]
+        for key, number in self.places.items():
+            low, high, corners = self.polyhedron.ends((np.arange(len(self.at)) == number).astype(float))
+            ranges[key] = low * float(self.reaches[number]), high * float(self.reaches[number])
+            spread += [corner[own] - self.at[own] for corner in corners]
+        dimension = int(np.linalg.matrix_rank(np.array(spread), tol=TOLERANCES.feasibility))
+        return (dimension if len(spread) > 1 else 1), ranges
+
+    def holds(self, levels: Mapping[int, float], near: Mapping[int, float]) -> bool:
+        """True if a point of it has these actions, id(action) → level, up to what is near."""
+        lower, upper = self.polyhedron.lower.copy(), self.polyhedron.upper.copy()
+        for key, number in self.places.items():
+            level, room = levels[key] / self.reaches[number], near[key] / self.reaches[number]
+            lower[number], upper[number] = max(lower[number], level - room), min(upper[number], level + room)
+        if (lower > upper).any():
+            return False
+        _, _, corners = replace(self.polyhedron, lower=lower, upper=upper).ends(np.zeros(len(lower)))
+        return bool(corners)
+
+
+def face(plain: Equilibrium, x: Array, active: Array, actions: Sequence[VarData]) -> Face:
+    """The face of a pattern whose conditions are affine, and that holds x."""
     program = plain.program
     lower, upper = plain.face(active)
     place = {id(v): i for i, v in enumerate(program.variables)}
-    own = [place[id(v)] for v in actions if id(v) in place]
+    places = {id(v): place[id(v)] for v in actions if id(v) in place}
     # In natural units: HiGHS drops coefficients below 1e-9. What stays where it is tells none.
     moving, slopes = np.flatnonzero(lower < upper), program.jacobian(x).toarray()
     reaches = program.units(x)[0].copy()
-    chosen = np.flatnonzero(np.isin(moving, own))
+    chosen = np.flatnonzero(np.isin(moving, list(places.values())))
     sizes, reaches[moving] = balanced(slopes[:, moving], reaches[moving], chosen)
     matrix = sparse.csr_array(slopes * reaches / sizes[:, np.newaxis])
     at = x / reaches
     shift = matrix @ at - np.asarray(program.problem.constraints(x)) / sizes
     floor, ceiling = (side / sizes + shift for side in program.row_bounds)
-    piece = Polyhedron(matrix, floor, ceiling, lower / reaches, upper / reaches)
-    ranges: dict[int, tuple[float, float]] = {}
-    spread = [np.zeros(len(own))]
-    for number in own:
-        low, high, corners = piece.ends((np.arange(len(x)) == number).astype(float))
-        ranges[id(program.variables[number])] = (low * float(reaches[number]), high * float(reaches[number]))
-        spread += [corner[own] - at[own] for corner in corners]
-    dimension = int(np.linalg.matrix_rank(np.array(spread), tol=TOLERANCES.feasibility))
-    return (dimension if len(spread) > 1 else 1), ranges
+    return Face(Polyhedron(matrix, floor, ceiling, lower / reaches, upper / reaches), at, reaches, places)

@@ -20,13 +20,14 @@ from stackpyomo.bilevel import (
     Candidate,
     Conditions,
     Equilibrium,
+    Face,
     Listing,
     Options,
     PlanSearch,
     Problem,
     conditions,
     directions,
-    extent,
+    face,
     pattern,
 )
 from stackpyomo.core import Array, bounds_of, listed, shown, tracked
@@ -50,13 +51,15 @@ class Continuum:
 
     dimension: int
     moving: dict[str, tuple[float, float]]  #: Action → (least, most); NaN where that was not worked out.
+    still: dict[str, float] = field(default_factory=dict)  #: Action → level of the others, where that was worked out.
 
     def __str__(self) -> str:
         parts = [
             f"{name} moves" if math.isnan(low) or math.isnan(high) else f"{name} in [{shown(low)}, {shown(high)}]"
             for name, (low, high) in self.moving.items()
         ]
-        return f"a continuum of dimension {self.dimension}: {listed(parts, 4)}"
+        where = listed([f"{name} = {shown(level)}" for name, level in self.still.items()], 4)
+        return f"a continuum of dimension {self.dimension}: {listed(parts, 4)}{where and f' at {where}'}"
 
 
 class Equilibria(list[Plan]):
@@ -145,6 +148,7 @@ class _List:
     distance: float
     plans: list[Plan] = field(default_factory=list)
     pieces: list[Continuum] = field(default_factory=list)
+    faces: list[Face] = field(default_factory=list)  # what the pieces are, where conditions are affine
     patterns: list[tuple[bool, ...]] = field(default_factory=list)
     points: list[Mapping[int, float]] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
@@ -216,9 +220,11 @@ class _List:
             return ""
         candidate.judge(self.work.check(candidate))
         if piece is not None and candidate.report is not None and (candidate.report.certificate == "convex").all():
-            if not any(piece == known for known in self.pieces):
-                self.pieces.append(piece)
-            return "" if self.affine else "a continuum, which is not listed"
+            self.pieces += [] if any(self._are_told_alike(piece, known) for known in self.pieces) else [piece]
+            if not self.affine:
+                return "a continuum, which is not listed"
+            self.faces.append(face(self.plain, x, active, self.actions))
+            return ""
         if piece is not None:  # of a cost that bends down it may hold no equilibrium at all
             self.doubt = (
                 f"no proof that a continuum of first-order points are equilibria: {self._point(candidate.values)}"
@@ -250,7 +256,7 @@ class _List:
         if not self.affine:
             dimension, moving, _ = directions(self.plain, x, self.actions, self.problem.leader)
             return Continuum(dimension, {names[id(v)]: (math.nan, math.nan) for v in moving}) if dimension else None
-        dimension, ranges = extent(self.plain, x, active, self.actions)
+        dimension, ranges = face(self.plain, x, active, self.actions).extent()
         for key, ends in ranges.items():
             if any(map(math.isnan, ends)):  # its own level stands for an end that nobody gives: it may go farther
                 self.doubt = f"how far {names[key]} goes is not known: {self._point(values)}"
@@ -260,12 +266,34 @@ class _List:
         ranges |= {id(v): bounds_of(v) for v in loose}
         dimension += len(loose)
         wide = {key: pair for key, pair in ranges.items() if not pair[1] - pair[0] <= self.room[names[key]]}
-        rounded = {names[key]: (round(low, 9) + 0.0, round(high, 9) + 0.0) for key, (low, high) in wide.items()}
-        return Continuum(max(dimension, 1), rounded) if rounded else None
+        moves = {names[key]: (self._rounded(low, key), self._rounded(high, key)) for key, (low, high) in wide.items()}
+        others = (id(v) for v in self.actions if id(v) not in wide)
+        still = {names[key]: self._rounded(values[key], key) for key in others}
+        return Continuum(max(dimension, 1), moves, still) if wide else None
+
+    def _rounded(self, level: float, action: int) -> float:
+        """The level of an action but for the rounding of a solver, in its unit."""
+        return round(level, 6 - math.floor(math.log10(self.room[self.game.names[action]]))) + 0.0
+
+    def _are_told_alike(self, one: Continuum, other: Continuum) -> bool:
+        """True if the same actions move, between the same ends, and the others stay at the same levels."""
+
+        def ends(piece: Continuum) -> dict[str, tuple[float, float]]:
+            return {**piece.moving, **{name: (level, level) for name, level in piece.still.items()}}
+
+        if one.dimension != other.dimension or one.moving.keys() != other.moving.keys():
+            return False
+        theirs = ends(other)
+        pairs = (
+            (end, theirs[name][side], self.room[name])
+            for name, both in ends(one).items()
+            for side, end in enumerate(both)
+        )
+        return all(math.isclose(end, known, rel_tol=0.0, abs_tol=near) for end, known, near in pairs)
 
     def _gathered(self, reason: str) -> Equilibria:
         """Symmetric copies once, each with how many it stands for; points within a piece of a continuum left out."""
-        alone = [plan for plan in self.plans if not any(self._inside(plan, piece) for piece in self.pieces)]
+        alone = [plan for plan in self.plans if not self._is_within(plan)]
         groups = exchangeable(self.game) if len(alone) > 1 else []
         representatives: dict[tuple[Any, ...], Plan] = {}
         counts: dict[tuple[Any, ...], int] = {}
@@ -278,11 +306,10 @@ class _List:
             representatives.values(), complete=not why, continuum=self.pieces, copies=list(counts.values()), reason=why
         )
 
-    def _inside(self, plan: Plan, piece: Continuum) -> bool:
-        """True if the plan is an end of the piece, where another pattern begins."""
-        ends = [(plan.values[name], low, high, self.room[name]) for name, (low, high) in piece.moving.items()]
-        within = all(low - near <= level <= high + near for level, low, high, near in ends)
-        return within and any(min(abs(level - low), abs(level - high)) <= near for level, low, high, near in ends)
+    def _is_within(self, plan: Plan) -> bool:
+        """True if the plan is an end of a piece, where another pattern begins."""
+        levels = {id(v): plan.values[self.game.names[id(v)]] for v in self.actions}
+        return any(piece.holds(levels, dict(zip(levels, self.near, strict=True))) for piece in self.faces)
 
     def _key(self, plan: Plan, groups: Sequence[Sequence[str]]) -> tuple[Any, ...]:
         """Its actions, those of exchangeable followers in order."""

@@ -9,7 +9,7 @@ import pyomo.environ as pyo
 import pytest
 
 import stackpyomo as sp
-from stackpyomo.bilevel import Equilibrium, Listing, Problem, conditions, extent, pattern
+from stackpyomo.bilevel import Equilibrium, Listing, Problem, conditions, face, pattern
 from stackpyomo.solvers import Termination, registry
 
 pytestmark = pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
@@ -65,9 +65,13 @@ def test_the_extent_of_a_pattern() -> None:
     plain = Equilibrium(Problem(0.0), kkt, None, {})
     inside = plain.point({id(m.f[0].u): 0.5, id(m.f[1].u): 0.5})
     u = [m.f[k].u for k in (0, 1)]
-    dimension, ranges = extent(plain, inside, np.zeros(len(kkt.pairs), dtype=bool), u)
+    segment = face(plain, inside, np.zeros(len(kkt.pairs), dtype=bool), u)
+    dimension, ranges = segment.extent()
     assert dimension == 1
     assert ranges == {id(v): pytest.approx((0.0, 1.0), abs=1e-6) for v in u}
+    near = dict.fromkeys(ranges, 1e-3)
+    inside_it = [segment.holds(dict(zip(ranges, point, strict=True)), near) for point in ((0, 1), (0.3, 0.7), (1, 1))]
+    assert inside_it == [True, True, False]
 
 
 @pytest.mark.parametrize("unit", [1e-7, 1.0, 1e7])

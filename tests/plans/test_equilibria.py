@@ -122,6 +122,29 @@ def test_a_continuum_is_told_and_not_listed() -> None:
     assert "a continuum of dimension 1: p[1].x in [9, 10], p[2].x in [5, 6]" in str(equilibria)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-4])
+@pytest.mark.parametrize(("minus", "points", "pieces"), [(0.0, [0.5, 1.0], [0.0]), (1.0, [], [0.0, 0.5, 1.0])])
+def test_a_point_is_in_a_continuum_only_where_all_its_actions_are(
+    minus: float, points: list[float], pieces: list[float], unit: float
+) -> None:
+    """u (v − minus·w), where v and w agree on 0, ½ or 1: u is 0 where its slope is positive, anything where it is 0."""
+    hessian = np.array([[0.0, 1.0, -minus], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]])
+    m = pyo.ConcreteModel()
+    m.p = pyo.Block(range(3))
+    for block in m.p.values():
+        block.u = pyo.Var(bounds=(0, unit))
+    u = [block.u / unit for block in m.p.values()]
+    for i, block in m.p.items():
+        block.cost = pyo.Objective(expr=u[i] * (sum(float(hessian[i, j]) * u[j] for j in m.p) + (0.5 if i else 0.0)))
+    m.goal = pyo.Objective(expr=0)
+    equilibria = sp.nash(sp.Game(m, followers=m.p), equilibrium="all")
+    assert equilibria.reason == "the others are a continuum"
+    assert sorted(plan.values["p[1].u"] / unit for plan in equilibria) == pytest.approx(points)
+    assert all(piece.moving == {"p[0].u": pytest.approx((0.0, unit))} for piece in equilibria.continuum)
+    still = sorted(tuple(level / unit for level in piece.still.values()) for piece in equilibria.continuum)
+    assert still == [pytest.approx((level, level)) for level in pieces]
+
+
 def test_weights_list_the_normalised_equilibria() -> None:
     equilibria = sp.nash(harker(), equilibrium="all", weights={"p[1]": 4, "p[2]": 1})
     assert equilibria.complete
