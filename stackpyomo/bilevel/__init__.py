@@ -10,7 +10,7 @@ from .common_multipliers import Common
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment, named
 from .conditions import Conditions, along, conditions, derivatives, responding_followers, with_answers
 from .copies import Table, add_rows, block_of, copied, substituted
-from .equilibrium_surfaces import directions, surface
+from .equilibrium_surfaces import directions, is_surface, surface
 from .implied_boxes import implied_boxes
 from .listing import Face, Listing, face, pattern
 from .mpcc import Answer, Equilibrium, Problem
@@ -56,6 +56,7 @@ __all__ = [
     "face",
     "implied_boxes",
     "is_proved_convex",
+    "is_surface",
     "named",
     "pattern",
     "price_ranges",

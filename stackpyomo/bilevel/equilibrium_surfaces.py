@@ -25,6 +25,7 @@ from .mpcc import Equilibrium, Problem
 from .polyhedra import balanced
 
 _LARGE = 600  # Unknowns up to which the null space is worked out.
+_AROUND, _NEAR = 3, 0.01  # Points around one, and how far off in natural units, at which a rank is looked at.
 
 
 def surface(
@@ -54,24 +55,57 @@ def directions(
 
     The leader's variables are held.
     """
-    program, pairs = system.program, system.conditions.pairs
-    active = _active(system, x)
-    gone = {id(v) for v in leader}
-    gone |= {id(pair.multiplier) for pair, on in zip(pairs, active, strict=True) if not on}
-    binding = (pair for pair, on in zip(pairs, active, strict=True) if on)  # its slack is, or the variable at its bound
-    gone |= {id(pair.slack if isinstance(pair.slack, VarData) else pair.component) for pair in binding}
-    free = np.array([i for i, v in enumerate(program.variables) if id(v) not in gone], dtype=int)
-    own = {id(v) for v in actions}
-    chosen = [i for i, column in enumerate(free) if id(program.variables[column]) in own]
-    slopes = program.jacobian(x).toarray()[:, free]
-    sizes, reaches = balanced(slopes, program.units(x)[0][free], np.array(chosen, dtype=int))
-    slopes = slopes * reaches / sizes[:, np.newaxis]
+    free, own = _free(system, x, leader), {id(v) for v in actions}
+    chosen = [i for i, column in enumerate(free) if id(system.program.variables[column]) in own]
+    (slopes,) = _slopes(system, x, free, chosen, [x])
     null = null_space(slopes, rcond=TOLERANCES.rank) if len(slopes) else np.eye(len(free))
     moves = null[chosen]
     dimension = int(np.linalg.matrix_rank(moves, tol=TOLERANCES.active)) if moves.size else 0
     sway = np.abs(moves).max(axis=1, initial=0.0)
-    moving = [program.variables[free[i]] for i, size in zip(chosen, sway, strict=True) if size > TOLERANCES.active]
+    moving = [
+        system.program.variables[free[i]] for i, size in zip(chosen, sway, strict=True) if size > TOLERANCES.active
+    ]
     return dimension, moving if dimension else [], null.shape[1]
+
+
+def is_surface(system: Equilibrium, x: Array, actions: Sequence[VarData], leader: Sequence[VarData]) -> bool:
+    """True if the solutions near x are a surface of the dimension that :func:`directions` tells.
+
+    They are where every multiplier or its slack is above 0, and the derivative has the same rank all around x (the
+    constant rank theorem). At the double root of (u − v)² it is not: 0 there, 1 beside.
+    """
+    if _is_degenerate(system, x):
+        return False
+    free, own, (lower, upper) = _free(system, x, leader), {id(v) for v in actions}, system.program.bounds
+    chosen = [i for i, column in enumerate(free) if id(system.program.variables[column]) in own]
+    steps = np.random.default_rng(0).uniform(-1.0, 1.0, (_AROUND, len(free))) * system.program.units(x)[0][free]
+    points = [x.copy() for _ in steps]
+    for point, step in zip(points, steps, strict=True):
+        point[free] = np.clip(x[free] + _NEAR * step, lower[free], upper[free])
+    here, *around = _slopes(system, x, free, chosen, [x, *points])
+    if not all(np.isfinite(slopes).all() for slopes in around):
+        return False
+    ranks = {int(np.linalg.matrix_rank(slopes, rtol=TOLERANCES.rank)) for slopes in (here, *around) if slopes.size}
+    return len(ranks) <= 1
+
+
+def _free(system: Equilibrium, x: Array, leader: Sequence[VarData]) -> Array:
+    """The unknowns, by number, that x's active set leaves free; the leader's are held."""
+    active = _active(system, x)
+    gone = {id(v) for v in leader}
+    pairs = system.conditions.pairs
+    gone |= {id(pair.multiplier) for pair, on in zip(pairs, active, strict=True) if not on}
+    binding = (pair for pair, on in zip(pairs, active, strict=True) if on)  # its slack is, or the variable at its bound
+    gone |= {id(pair.slack if isinstance(pair.slack, VarData) else pair.component) for pair in binding}
+    return np.array([i for i, v in enumerate(system.program.variables) if id(v) not in gone], dtype=int)
+
+
+def _slopes(system: Equilibrium, x: Array, free: Array, chosen: Sequence[int], points: Sequence[Array]) -> list[Array]:
+    """The derivative of the rows in the free unknowns at each point, in units of x."""
+    program = system.program
+    matrices = [program.jacobian(point).toarray()[:, free] for point in points]
+    sizes, reaches = balanced(matrices[0], program.units(x)[0][free], np.array(chosen, dtype=int))
+    return [matrix * reaches / sizes[:, np.newaxis] for matrix in matrices]
 
 
 def _is_degenerate(system: Equilibrium, x: Array) -> bool:

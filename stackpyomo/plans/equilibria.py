@@ -28,6 +28,7 @@ from stackpyomo.bilevel import (
     conditions,
     directions,
     face,
+    is_surface,
     pattern,
 )
 from stackpyomo.core import Array, bounds_of, listed, shown, tracked
@@ -254,7 +255,10 @@ class _List:
         """The piece that x lies in, if it is more than a point."""
         names = self.game.names
         if not self.affine:
-            dimension, moving, _ = directions(self.plain, x, self.actions, self.problem.leader)
+            leader = self.problem.leader
+            dimension, moving, _ = directions(self.plain, x, self.actions, leader)
+            if not is_surface(self.plain, x, self.actions, leader):
+                return None  # perhaps a double root: it is listed, and others are looked for
             return Continuum(dimension, {names[id(v)]: (math.nan, math.nan) for v in moving}) if dimension else None
         dimension, ranges = face(self.plain, x, active, self.actions).extent()
         for key, ends in ranges.items():

@@ -294,6 +294,25 @@ def test_a_continuum_is_told_though_prices_are_singular_where_nobody_sells() -> 
     assert [plan.value(firm.x) for firm in m.firm.values()] == pytest.approx([10, 10], abs=1e-5)
 
 
+@pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
+@pytest.mark.parametrize("unit", [1.0, 100.0])
+def test_a_double_root_is_a_point_and_no_continuum(unit: float) -> None:
+    """u = max(v − 6 v², 0) for both is 0 alone: there the two slopes move together, and beside it they do not."""
+    m = pyo.ConcreteModel()
+    m.p = pyo.Block(range(2))
+    for block in m.p.values():
+        block.u = pyo.Var(bounds=(0, unit))
+    u = [block.u / unit for block in m.p.values()]
+    for i, block in m.p.items():
+        block.cost = pyo.Objective(expr=u[i] ** 2 / 2 - u[i] * (u[1 - i] - 6 * u[1 - i] ** 2))
+    m.goal = pyo.Objective(expr=0)
+    equilibria = sp.nash(sp.Game(m, followers=m.p), equilibrium="all")
+    assert equilibria.complete
+    assert not equilibria.continuum
+    (plan,) = equilibria
+    assert [plan.value(block.u) / unit for block in m.p.values()] == pytest.approx([0.0, 0.0], abs=1e-3)
+
+
 # F. Facchinei, C. Kanzow, Penalty methods for the solution of generalized Nash equilibrium problems, SIAM J. Optim. 20
 # (2010), with complete test problems: players of three, two and two actions, costs ½ xᵀA x + xᵀ(B y + b).
 _OWN: Any = ([[20, 5, 3], [5, 5, -5], [3, -5, 15]], [[11, -1], [-1, 9]], [[48, 39], [39, 53]])
