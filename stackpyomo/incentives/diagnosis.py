@@ -32,6 +32,7 @@ from .gains.system import System
 from .gains.turning import Fault, Unrepaired
 
 _CHOSEN_BY_VALUES = {RefusalCause.CURVATURE, RefusalCause.CONFLICT}  # What another on-path value of a price may mend.
+_BY_CHOSEN_VALUES = {RefusalCause.CURVATURE, RefusalCause.LEADER_BOUND}  # What is not asked of free values.
 NAMED = 6  # Other followers named in a conflict.
 _WORDS: Mapping[RefusalCause, tuple[str, str]] = {
     RefusalCause.UNDEFINED: (
@@ -171,7 +172,7 @@ class Attempt:
 
 
 def with_hint(refused: NoIncentive, game: Game, stopping: Sequence[str], chosen: Sequence[object]) -> NoIncentive:
-    """Of a refusal for curvature or a conflict: the plan holds values that are nothing to the leader; others may do.
+    """Of a refusal that other values of a price may mend: which the leader does not mind, or which free= chose.
 
     stopping: leader variables with a bound at which what is announced is to stop, and may hold what no formula does.
     chosen: the variables of free=.
@@ -185,6 +186,12 @@ def with_hint(refused: NoIncentive, game: Game, stopping: Sequence[str], chosen:
         if idle:
             text = f"The leader's objective does not hold {listed(idle, 3)}: free= chooses such values with the gain."
             hints.append(text)
+    if chosen and not len(refused.deviations) and _BY_CHOSEN_VALUES.intersection(refused.causes.values()):
+        names = listed([game.names[id(v)] for v in chosen], 3)
+        hints.append(
+            f"This is where the gain, or the payment, is least: other values of {names} were not looked for, and may "
+            "do. Put them there and leave out free=."
+        )
     if not hints:
         return refused
     return NoIncentive(

@@ -158,3 +158,19 @@ def test_nothing_depends_on_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
         sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f)), [m.f.u])
     assert caught.value.causes == {"f": RefusalCause.CURVATURE}
     assert len(caught.value.deviations) > 0
+
+
+def test_a_refusal_at_free_prices_says_that_others_were_not_looked_for() -> None:
+    """u + t u: t = −1 needs no gain, and its only one, 0, does not bend; t = −1.5 with a gain of 1 does."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(initialize=-1.0), pyo.Block()
+    m.f.u = pyo.Var(bounds=(0, 1), initialize=0.5)
+    m.f.cost = pyo.Objective(expr=m.f.u + m.t * m.f.u)
+    m.goal = pyo.Objective(expr=(m.f.u - 0.5) ** 2)
+    game = sp.Game(m, m.f)
+    with pytest.raises(sp.NoIncentive, match=r"other values of t were not looked for"):
+        sp.affine_incentive(sp.Plan.from_values(game), free=[m.t], curvature=1.0)
+    m.t.set_value(-1.5)
+    rule = sp.affine_incentive(sp.Plan.from_values(game), curvature=1.0)
+    assert rule.gain.loc["t", "f.u"] == pytest.approx(1.0)
+    assert sp.verify(rule).ok
