@@ -42,6 +42,16 @@ def least_nonnegative(matrix: Any, wanted: Array) -> Array:
     return np.asarray(scale * lsq_linear(scaled, wanted, (0.0, np.inf)).x)
 
 
+def weights_of_slopes(gradient: Array, held: Array) -> Array:
+    """What slopes weigh in least squares: those that bounds hold no more than the others, whose digits they would take.
+
+    A bound makes up for any slope, so that an immense one says nothing of the rows' multipliers.
+    """
+    sizes = np.abs(gradient)
+    others = sizes[~held].max(initial=0.0) or sizes[sizes > 0.0].min(initial=math.inf)
+    return np.where(held & (sizes > others), others / np.maximum(sizes, others), 1.0)
+
+
 def violations(point: Array, lower: Array, upper: Array) -> Array:
     """How far beyond its limits each is."""
     with np.errstate(invalid="ignore"):  # what has no value is NaN

@@ -31,7 +31,7 @@ from stackpyomo.core import TOLERANCES, Array, Pattern, Scales, bounds_of, limit
 from stackpyomo.core.expressions import apart, nodes_in, number_of, roots, substituting
 from stackpyomo.errors import InvalidGame
 
-from .certificates import Residuals, least_nonnegative, split_force, violations
+from .certificates import Residuals, least_nonnegative, split_force, violations, weights_of_slopes
 from .library import pounce
 from .nl_file import Nothing, UndefinedValue, rewritten, without_limits, write_nl
 
@@ -423,7 +423,8 @@ class Program:
         duals = np.zeros(len(point))
         if signed:
             columns, signs = np.array([k for k, _ in signed]), np.array([s for _, s in signed])
-            parts = least_nonnegative(normals[:, columns] * signs[np.newaxis, :], gradient)
+            weights = weights_of_slopes(gradient, (up | down)[len(body) :])
+            parts = least_nonnegative(weights[:, None] * normals[:, columns] * signs[np.newaxis, :], weights * gradient)
             np.add.at(duals, columns, signs * parts)
         return duals[: len(body)]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,8 +70,9 @@ class Separable:
         self.scaled = all(task.problem.is_awkward for task in tasks) or scaled
         self.program: Program | None = None
         self.trouble = ""
+        self._cost, self._rows = pyo.quicksum(costs), rows
         try:
-            self.program = Program(pyo.quicksum(costs), rows)
+            self.program = Program(self._cost, self._rows)
         except BadRow as bad:
             self.trouble = bad.reason
 
@@ -101,6 +102,31 @@ class Separable:
     def solve(self, solver: str, options: Mapping[str, Any], time_limit: float | None = None) -> Solution | None:
         """The solver's answer; None if there is no such problem (``trouble`` says why)."""
         return None if self.program is None else solve(self.program, solver, options=options, time_limit=time_limit)
+
+    def solve_without_idle(self, solver: str, time_limit: float | None = None) -> Solution | None:
+        """The solver's answer where idle actions stay where they start; None where there are none, or nothing else.
+
+        A solver's own scale would be theirs, and it leaves them beside their bounds, where they cost more than all the
+        rest. What is proved of the answer (:meth:`doubtful`) holds for them, too.
+        """
+        idle = [own[n] for task, own in zip(self.tasks, self.owned, strict=True) for n in task.problem.idle]
+        if self.program is None or not idle or len(idle) == len(self.program.variables):
+            return None
+        for var in idle:
+            var.fix()
+        try:
+            rest = Program(self._cost, self._rows)
+            solution = solve(rest, solver, time_limit=time_limit)
+        except BadRow:
+            return None
+        finally:
+            for var in idle:
+                var.unfix()
+        if solution.x is None:
+            return None
+        levels = rest.levels(solution.x)
+        x = np.array([levels.get(id(v), v.value) for v in self.program.variables])
+        return replace(solution, x=x, duals=None)
 
     def points(self, solution: Solution) -> Iterator[list[float]]:
         """Each task's answer; variables that no term holds stay at the start."""

@@ -128,7 +128,7 @@ def _measure(problems: Sequence[Composed], wanted: Mapping[int, float]) -> None:
         known = [(place[id(v)], abs(v.value)) for v in problem.answers if id(v) in place]
         answers = [(cost.get(column, 0.0), level, reaches[column]) for column, level in known]
         cancelling = _cancelling(problem)
-        limited = limited_by_others(own, idle, cancelling)
+        limited = _limited(problem, own, idle, cancelling)
         problem.idle = np.flatnonzero(limited < own).tolist()
         problem.stakes = _stakes(limited, limited_by_others(cancelling, idle), answers)
         if not all(sized[c] for c in columns if c >= 0):
@@ -165,6 +165,15 @@ def _cancelling(problem: Composed) -> Array:
     if not is_affine(problem.own):
         return np.zeros(len(problem.variables))
     return np.asarray(terms_of_slopes(problem) * np.array(problem.reaches))
+
+
+def _limited(problem: Composed, own: Array, idle: Array, cancelling: Array) -> Array:
+    """Stakes where idle actions have no more than the others, of which one that a price just pays has its terms."""
+    limited = limited_by_others(own, idle, cancelling)
+    if (limited < own).any():  # a cost that bends in the idle action alone cancels in another one, too
+        terms = terms_of_slopes(problem) * np.array(problem.reaches)
+        limited = limited_by_others(own, idle, np.where(own <= TOLERANCES.stationarity * terms, terms, cancelling))
+    return limited
 
 
 def terms_of_slopes(problem: Composed) -> Array:

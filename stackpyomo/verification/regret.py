@@ -16,6 +16,7 @@ import time
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from inspect import getattr_static
 from typing import Any
 
@@ -364,12 +365,15 @@ class _Search:
     def _sharper(
         self, separable: Separable, solution: Solution, doubtful: dict[int, str], until: float
     ) -> tuple[Separable, Solution, dict[int, str]]:
-        """The answer of one task that is not proved once more: in its natural units, and, if it is linear, by HiGHS."""
+        """The answer of one task that is not proved once more: in its natural units, idle actions held, by HiGHS."""
         scaled = Separable(separable.tasks, scaled=True)
         exact = self.solver == "auto" and scaled.program is not None and prover(scaled.program) == "highs"
         # In its own units it may be too steep or too flat for the solver's own scale.
-        for solver in ([] if separable.scaled else [self.solver]) + (["highs"] if exact else []):
-            sharper = scaled.solve(solver, {}, self.left(until)) if doubtful else None
+        attempts = [] if separable.scaled else [partial(scaled.solve, self.solver, {})]
+        attempts.append(partial(scaled.solve_without_idle, self.solver))
+        attempts += [partial(scaled.solve, "highs", {})] if exact else []
+        for attempt in attempts:
+            sharper = attempt(self.left(until)) if doubtful else None
             if sharper is not None and sharper.answer is not None:
                 separable, solution, doubtful = scaled, sharper, scaled.doubtful(sharper, self.tolerance)
         return separable, solution, doubtful

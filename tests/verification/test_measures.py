@@ -456,3 +456,40 @@ def test_a_price_that_nobody_pays_makes_no_loss_small(number: int, idle: float, 
         report = sp.verify(sp.Plan.from_values(sp.Game(m, list(m.f.values()))))
         assert report.ok is (gain == 0.0), report
         assert report.epsilon == pytest.approx(gain * money, rel=1e-3, abs=1e-7 * money)
+
+
+@pytest.mark.parametrize("number", [1, 120])
+@pytest.mark.parametrize("bend", [0.0, 0.1])
+def test_what_a_price_just_pays_is_no_less_at_stake_beside_an_idle_action(number: int, bend: float) -> None:
+    """5 for a trip that a price of 5 pays, but for the rounding of a solver; the other way costs 3."""
+    for missed in (1e-9, -1e-9):
+        m = pyo.ConcreteModel()
+        m.t = pyo.Var(initialize=5.0 + missed)
+        m.f = pyo.Block(range(number))
+        for f in m.f.values():
+            f.paid, f.idle = pyo.Var(bounds=(0, 1), initialize=0.4), pyo.Var(bounds=(0, 1), initialize=0.0)
+            f.cost = pyo.Objective(expr=(m.t - 5) * f.paid + 3 * f.idle + bend * f.idle**2)
+        m.goal = pyo.Objective(expr=m.t**2)
+        assert sp.verify(sp.Plan.from_values(sp.Game(m, list(m.f.values())))).ok
+
+
+@pytest.mark.parametrize("idle", [1e3, 1e9])
+@pytest.mark.parametrize(("action", "money"), [(1.0, 1.0), (1e-5, 1e6), (1e6, 1e-7)])
+@pytest.mark.parametrize("away", [0.0, 1e-4, 3e-3])
+def test_a_dear_idle_action_does_not_keep_the_others_from_a_proof(
+    idle: float, action: float, money: float, away: float
+) -> None:
+    """½ (x − 2)² + ½ (y − 1)² on x + y + z = 2 is least at (1.5, 0.5); ``away`` from there away² is lost."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(initialize=idle * money / action), pyo.Block()
+    m.f.v = pyo.Var("xyz", bounds=(0, None), initialize={"z": 0.0})
+    m.f.v["x"], m.f.v["y"] = action * (1.5 + away), action * (0.5 - away)
+    x, y, z = (v / action for v in m.f.v.values())
+    m.f.trip = pyo.Constraint(expr=x + y + z == 2)
+    own = money / 2 * ((x - 2) ** 2 + (y - 1) ** 2 + z**2)
+    m.f.cost = pyo.Objective(expr=own + m.t * m.f.v["z"])
+    m.goal = pyo.Objective(expr=m.t**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+    assert report.certificate["f"] == "convex"
+    assert report.ok is (away < 1e-3)
+    assert report.epsilon == pytest.approx(away**2 * money, rel=1e-3, abs=1e-12 * money)
