@@ -32,6 +32,7 @@ from . import (
     refusals,
     scenarios,
     second_best,
+    tolls,
     uniqueness,
     units,
     wide,
@@ -60,6 +61,7 @@ HUNTS: dict[str, Callable[[np.random.Generator, Ledger], None]] = {
     "families": families.hunt,
     "crowds": crowds.hunt,
     "wide": wide.hunt,
+    "tolls": tolls.hunt,
     "degenerate": degenerate.hunt,
     "refusals": refusals.hunt,
 }

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from stackpyomo.verification import Report
 from .common_multipliers import Common
 from .complementarity import Treatment
 from .conditions import Conditions, conditions
+from .free_ways import Floor, floor_of
 from .idle_prices import with_less
-from .implied_boxes import bound_actions
+from .implied_boxes import bound_actions, least_cost
 from .mpcc import Answer, Equilibrium, Problem
 from .nonconvexity import bound_multipliers
 from .qualification import interior_points
@@ -98,6 +100,7 @@ class Candidates:
     stops: list[Answer] = field(default_factory=list)  #: How every attempt ended.
     _until: float = field(default=math.inf, init=False)
     _proving: float = field(default=0.0, init=False)  #: Processor seconds of the global stage until now.
+    _floor: Floor = field(default=Floor(), init=False)  #: What free ways leave of a cost under prices without an end.
     _patient: bool = field(default=False, init=False)  #: True once the global stage is the last hope.
     #: id(equilibrium) → (point that was reached, what was made of it).
     _finishes: dict[int, list[tuple[Array, Candidate]]] = field(default_factory=dict, init=False)
@@ -113,10 +116,24 @@ class Candidates:
             bound_multipliers(kkt, slater, self.game, self.problem.answers, self.options.common)
 
     def _end_actions(self) -> None:
-        """What conditions imply of actions without an end, for global solvers."""
-        for kkt in {id(m): m for m in (self.kkt, self._exact)}.values():
-            if len(kkt.pairs) <= _FEW:
-                bound_actions(kkt, self.game, self._rows)
+        """What conditions imply of actions without an end, and free ways of prices without one, for global solvers."""
+        written = [kkt for kkt in {id(m): m for m in (self.kkt, self._exact)}.values() if len(kkt.pairs) <= _FEW]
+        for kkt in written:
+            bound_actions(kkt, self.game, self._rows)
+        endless = self.problem.has_cost and not math.isfinite(self._least_cost)
+        if written and endless and not self.problem.answers:  # prices that answer are others at a deviation
+            self._floor = floor_of(self.game, self.followers, self.problem.cost, self._least)
+            for kkt in written:
+                kkt.implied += self._floor.rows
+
+    @cached_property
+    def _least_cost(self) -> float:
+        """What the cost cannot be below, over bounds and the rows that hold in this problem."""
+        return self._least(self.problem.cost)
+
+    def _least(self, expression: Any) -> float:
+        """What it cannot be below by interval arithmetic, everybody's conditions among the rows; −∞: nothing."""
+        return least_cost(self.game, expression, [*self._rows, *self._exact.implied])
 
     @property
     def _rows(self) -> list[Any]:

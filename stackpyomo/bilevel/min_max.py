@@ -28,7 +28,7 @@ from .copies import copied
 from .deviation_rows import RowWriter, value_at
 from .interdiction import answer, widened
 from .mpcc import Problem
-from .subsets import Terms, are_few, open_values, points_of, table, terms_of
+from .subsets import are_few, open_values, points_of, sum_of, table, terms_of, written
 
 Point = dict[int, float]  #: id(Var) → its value.
 
@@ -58,13 +58,11 @@ def opposition(game: Game, followers: Sequence[Follower], problem: Problem) -> O
         if share <= 0.0:
             return None
         shares[follower.name] = share
-        rest = _sum(rest, cost, share)
+        rest = sum_of(rest, cost, share)
     assert rest is not None
     if any(part in owners for key in rest for part in key):
         return None
-    variables = {id(v): v for v in variables_in(problem.cost)}
-    terms = (c * math.prod((variables[part] for part in key), start=1.0) for key, c in rest.items())
-    return Opposition(sum(terms, 0.0), shares)
+    return Opposition(written(rest, {id(v): v for v in variables_in(problem.cost)}), shares)
 
 
 def _stands_alone(follower: Follower, owners: Mapping[int, str]) -> bool:
@@ -73,13 +71,6 @@ def _stands_alone(follower: Follower, owners: Mapping[int, str]) -> bool:
     met = {owners.get(id(v), follower.name) for part in parts for v in variables_in(part)}
     whole = len(follower.integers) == len(follower.variables)
     return whole and met == {follower.name} and all(map(math.isfinite, interval(follower.cost)))
-
-
-def _sum(one: Terms, other: Terms, share: float) -> Terms:
-    """one + share · other, without what is left of a term by rounding."""
-    total = {key: one.get(key, 0.0) + share * other.get(key, 0.0) for key in {**one, **other}}
-    sizes = {key: abs(one.get(key, 0.0)) + abs(share * other.get(key, 0.0)) for key in total}
-    return {key: c for key, c in total.items() if abs(c) > TOLERANCES.determined * sizes[key]}
 
 
 @dataclass

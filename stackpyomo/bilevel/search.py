@@ -21,7 +21,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 
@@ -35,7 +34,6 @@ from .candidates import Candidate, Candidates
 from .complementarity import SOS1, BigM, FischerBurmeister, Penalty, Scholtes, Treatment
 from .conditions import Conditions
 from .endless_prices import endless_prices
-from .implied_boxes import least_cost
 from .mpcc import Answer, Equilibrium
 
 logger = logging.getLogger(__name__)
@@ -203,15 +201,7 @@ class PlanSearch(Candidates):
         """
         if termination is Termination.TIME_LIMIT or not self.problem.has_cost:
             return termination is not Termination.UNBOUNDED
-        return math.isfinite(interval(self.problem.cost)[0]) or math.isfinite(self._least_cost)
-
-    @cached_property
-    def _least_cost(self) -> float:
-        """What the cost cannot be below by interval arithmetic, over bounds and the rows that hold in this problem.
-
-        Those that everybody's conditions imply are among them.
-        """
-        return least_cost(self.game, self.problem.cost, [*self._rows, *self._exact.implied])
+        return math.isfinite(max(interval(self.problem.cost)[0], self._least_cost, self._floor.least))
 
     def _ask(self, kkt: Conditions, treatment: Treatment, solver: str) -> None:
         """Is there an equilibrium that costs less, much less? Asked without an objective, which nothing can leave open.

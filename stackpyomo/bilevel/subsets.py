@@ -11,7 +11,7 @@ rows for the same. Source: F. Yates, The Design and Analysis of Factorial Experi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,27 @@ def terms_of(expression: Any) -> Terms | None:
     squares = zip(repn.quadratic_vars, repn.quadratic_coefs, strict=True)
     terms.update((tuple(sorted(map(id, pair))), float(c)) for pair, c in squares if c)
     return terms
+
+
+def sum_of(one: Terms, other: Terms, share: float) -> Terms:
+    """one + share · other, without what is left of a term by rounding."""
+    total = {key: one.get(key, 0.0) + share * other.get(key, 0.0) for key in {**one, **other}}
+    sizes = {key: abs(one.get(key, 0.0)) + abs(share * other.get(key, 0.0)) for key in total}
+    return {key: c for key, c in total.items() if abs(c) > TOLERANCES.determined * sizes[key]}
+
+
+def held(terms: Terms, levels: Mapping[int, float]) -> Terms:
+    """The terms where some of the variables are numbers, id(Var) → its level; none that is 0 then."""
+    total: Terms = {}
+    for product, weight in terms.items():
+        rest = tuple(key for key in product if key not in levels)
+        total[rest] = total.get(rest, 0.0) + weight * math.prod(levels.get(key, 1.0) for key in product)
+    return {product: weight for product, weight in total.items() if weight}
+
+
+def written(terms: Terms, variables: Mapping[int, Any]) -> Any:
+    """The expression of these terms in the Vars, id(Var) → Var."""
+    return sum((c * math.prod((variables[part] for part in key), start=1.0) for key, c in terms.items()), 0.0)
 
 
 def table(terms: Terms, order: Sequence[int]) -> Array:

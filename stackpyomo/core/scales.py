@@ -131,6 +131,7 @@ def scales(
     terms: Callable[[Array], Array] | None = None,
     telling: Array | None = None,
     accuracy: float = TOLERANCES.accuracy,
+    missing: Array | None = None,
 ) -> Scales:
     """The natural units at a point.
 
@@ -138,7 +139,8 @@ def scales(
     triangle of the second derivatives of Σ w f, (variables × variables); asked for only where a variable has no box.
     costs: (rows) which of them are costs, where the others are constraints. terms: (variables) asked for →
     Σ |terms| of each one's slope in the costs, which may cancel at the point. telling: (rows) whose slopes tell where
-    bounds lie far out (None: the costs). accuracy: how well the point is known, in reaches.
+    bounds lie far out (None: the costs). accuracy: how well the point is known, in reaches. missing: (rows) how far the
+    point is from where each has to be: what nothing else tells a unit of has to make that up.
     """
     reaches, boxed, slopes = limited_reaches(point, lower, upper), np.isfinite(upper - lower), _sizes(jacobian(point))
     guessed = np.zeros(len(point), dtype=bool)
@@ -162,6 +164,8 @@ def scales(
         completed = _completed(
             reaches, boxed, _turns(sized.diagonal()), alone, rows, bends, steep, by_size=costs is not None
         )
+        if missing is not None and not completed.all():
+            completed = _completed(completed, boxed, _turns(sized.diagonal()), alone, rows, bends, steep, missing)
         guessed = completed == 0.0
         reaches = change.guessed(completed, bends)
     away, calm = probes(point, reaches, lower, upper)
@@ -343,15 +347,16 @@ def _completed(
     rows: sparse.csr_array,
     bends: sparse.csr_array,
     slopes: Array,
+    missing: Any = 0.0,
     *,
-    by_size: bool,
+    by_size: bool = True,
 ) -> Array:
     """Reaches of variables without one, or (unless ``by_size``) with one that is nothing beside what functions say.
 
-    0 where nothing says any.
+    0 where nothing says any. missing: (rows) what they have to be changed by at least.
     """
     balances = sparse.csr_array(sparse.vstack([rows, bends]))
-    floor = np.concatenate([np.zeros(rows.shape[0]), slopes])
+    floor = np.concatenate([np.zeros(rows.shape[0]) + missing, slopes])
     reaches = known.copy()
     for _ in range(_SWEEPS):
         median, least = _told(balances, floor, reaches)

@@ -123,8 +123,12 @@ def is_within(level: float, lower: float | None, upper: float | None, size: floa
 
 
 def is_closed(cost: float, bound: float, scale: float) -> bool:
-    """True if nothing better than ``cost`` is left by a bound that is proved; scale: what a gap is held against."""
-    return cost - bound <= TOLERANCES.global_gap * scale * (1.0 + TOLERANCES.noise)
+    """True if nothing better than ``cost`` is left by a bound that is proved; scale: what a gap is held against.
+
+    A bound that is ``cost`` less the gap is known to the rounding of ``cost``, which a constant may make large.
+    """
+    rounding = TOLERANCES.rounding * abs(cost) if math.isfinite(bound) else 0.0
+    return cost - bound <= TOLERANCES.global_gap * scale * (1.0 + TOLERANCES.noise) + rounding
 
 
 def leaves(low: float, high: float, lower: float | None, upper: float | None) -> tuple[bool, bool]:

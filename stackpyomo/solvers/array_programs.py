@@ -56,6 +56,11 @@ class ArrayProgram(Program):
         return np.asarray(columns[rows == 0])
 
     @property
+    def curved_rows(self) -> int:
+        """All that are not known to be affine; which those are is not asked here."""
+        return int(self.problem.m)
+
+    @property
     def takes_roots(self) -> bool:
         """True if a square root or a power that is no whole number may stand in it."""
         return self.functions.takes_roots

@@ -191,6 +191,38 @@ class Program:
         """Row bounds, ±inf where there is none."""
         return without_limits(self.problem.g_l), without_limits(self.problem.g_u)
 
+    def within_rows(self, bounds: tuple[Array, Array], others: Array | None = None) -> tuple[Array, Array]:
+        """The bounds, and where there is none, the loosest that linear rows of one variable alone are.
+
+        The tightest may leave nothing, and an equation does: neither says anything of a size. others: (rows) those that
+        are no bounds, as costs are.
+        """
+        rows, columns, slopes = self._alone
+        floor, ceiling = (side[rows] for side in self.row_bounds)
+        used = (floor < ceiling) & (True if others is None else ~others[rows])
+        with np.errstate(invalid="ignore"):
+            ends = np.sort(np.stack([floor / slopes, ceiling / slopes]), axis=0)
+        loosest = np.full(len(bounds[0]), np.inf), np.full(len(bounds[0]), -np.inf)
+        for side, end, at in zip(loosest, ends, (np.minimum.at, np.maximum.at), strict=True):
+            known = used & np.isfinite(end)
+            at(side, columns[known], end[known])
+        lower, upper = (
+            np.where(np.isfinite(own) | np.isinf(side), own, side) for own, side in zip(bounds, loosest, strict=True)
+        )
+        fine = lower < upper
+        return np.where(fine, lower, bounds[0]), np.where(fine, upper, bounds[1])
+
+    @property
+    def _alone(self) -> tuple[Array, Array, Array]:
+        """(number, its variable, its slope) of every linear row of one variable; an .nl file has curved ones first."""
+        if "alone" not in self.kept:
+            rows, columns = (np.asarray(part, dtype=int) for part in self.problem.jacobian_structure())
+            single = (np.bincount(rows, minlength=self.problem.m)[rows] == 1) & (rows >= self.curved_rows)
+            slopes = np.asarray(self.problem.jacobian(np.zeros(self.problem.n)))[single]
+            used = slopes != 0.0
+            self.kept["alone"] = rows[single][used], columns[single][used], slopes[used]
+        return self.kept["alone"]  # type: ignore[no-any-return]
+
     def jacobian(self, x: Array) -> sparse.csr_array:
         """d(rows)/d(variables) at x, (rows × variables)."""
         if "jacobian" not in self.kept:
@@ -436,11 +468,13 @@ def scales_of(
     terms: Callable[[Array], Array] | None = None,
     accuracy: float = TOLERANCES.cancelled,
     bounds: tuple[Array, Array] | None = None,
+    missing: Array | None = None,
 ) -> Scales:
     """The natural units of a program at x: row 0 is its objective, the others are its rows.
 
     costs, terms: which of the rows are costs (None: the objective alone), and the terms of their slopes; their slopes
     tell where bounds lie far out, and ``accuracy`` is how well x is known, in reaches. bounds: None: the program's.
+    missing: (rows, the objective first) as :func:`scales` takes it.
     """
     problem = program.problem
 
@@ -456,9 +490,10 @@ def scales_of(
         whole = triangle + triangle.T - sparse.diags_array(triangle.diagonal())
         return np.asarray(abs(whole) @ np.abs(x) + np.abs(program.slopes(x).T @ (telling * 1.0) - whole @ x))
 
-    lower, upper = bounds or program.bounds
+    lower, upper = program.within_rows(bounds or program.bounds, costs)
     counted = None if costs is None else telling
-    return scales(x, lower, upper, program.slopes, curvature, counted, terms or terms_of_costs, telling, accuracy)
+    told = terms or terms_of_costs
+    return scales(x, lower, upper, program.slopes, curvature, counted, told, telling, accuracy, missing)
 
 
 def copies_between(

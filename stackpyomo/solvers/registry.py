@@ -233,6 +233,9 @@ _SCIP = {
     # At its own 1e-9 its presolve loses points, and others are called optimal (SCIP 10: 16 of 800 games of four linear
     # followers under one toll, costs in units from 0.01 to 20; 4 of 57 of a quartic cost in wide boxes; now none).
     "numerics/epsilon": TOLERANCES.global_zero,
+    # With its LP solver's presolving bounds are lost where boxes are far wider than what is at stake (SCIP 10: 6 of 60
+    # networks with tolls up to 1e6, "optimal" at 0 where 13 is; none without it).
+    "lp/presolving": False,
     # Its presolver of independent components solves each in a SCIP of its own, and calls some infeasible that are not
     # (SCIP 10: 43 of 369 systems, each of eight curved games side by side with known equilibria; without it none).
     "constraints/components/maxprerounds": 0,

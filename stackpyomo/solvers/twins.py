@@ -20,6 +20,7 @@ from stackpyomo.core import TOLERANCES, Array, Scales, bounds_of
 from stackpyomo.core.expressions import substituting
 
 from .array_programs import ArrayProgram
+from .certificates import violations
 from .program import BadRow, Program, copies_between, free_row, scales_of
 from .solution import Solution
 
@@ -92,7 +93,9 @@ def twin(program: Program, exact: bool) -> Twin | None:
     if key not in program.kept:
         middle = _middle(program)
         with np.errstate(all="ignore"):
-            units = scales_of(program, middle)
+            body = np.asarray(program.problem.constraints(middle)) if program.problem.m else np.zeros(0)
+            missing = np.nan_to_num(violations(body, *program.row_bounds), nan=0.0, posinf=0.0)
+            units = scales_of(program, middle, missing=np.append(0.0, missing))
         program.kept[key] = _made(program, _PLAIN[exact], middle, units)
     return program.kept[key]  # type: ignore[no-any-return]
 

@@ -312,3 +312,27 @@ def test_a_slope_that_is_0_in_the_middle_of_a_box_is_no_unit_of_rounding() -> No
     assert plan.quality == "optimal"
     known = 1 - 3 * math.sqrt(1 + 1 + 1.5**2) + math.exp(-(2.5**2))  # x = −1, where u = 3/2 is best
     assert plan.leader_objective == pytest.approx(known, abs=1e-6)
+
+
+@pytest.mark.parametrize("top", [1e2, 1e6])
+@pytest.mark.parametrize(("action", "money"), [(1.0, 1.0), (0.1, 1.0), (1.0, 1e3)])
+def test_tolls_in_a_box_far_wider_than_what_they_can_earn(top: float, action: float, money: float) -> None:
+    """0 → 1 → 2 → 3 costs 2 and the way that is free of tolls 15.003: SCIP's LP solver presolved and saw 0."""
+    roads = {(0, 1): 2.0, (0, 2): 6.0, (0, 3): 15.003, (1, 2): 0.0, (1, 3): 2.0, (2, 3): 0.0}
+    m = pyo.ConcreteModel()
+    m.toll = pyo.Var([(0, 1), (0, 2)], bounds=(0.0, top * money / action))
+    m.f = pyo.Block()
+    m.f.flow = pyo.Var(list(roads), bounds=(0.0, None))
+    m.f.keep = pyo.ConstraintList()
+    for node in range(3):
+        leaving = sum((1 if node == a else -1) * m.f.flow[a, b] for a, b in roads if node in (a, b))
+        m.f.keep.add(leaving <= action * (node == 0))
+        m.f.keep.add(leaving >= action * (node == 0))
+    tolls = sum(m.toll[road] * m.f.flow[road] for road in m.toll)
+    own = money / action * sum(cost * m.f.flow[road] for road, cost in roads.items())
+    m.f.cost = pyo.Objective(expr=own + tolls)
+    m.revenue = pyo.Objective(expr=tolls, sense=pyo.maximize)
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    assert plan.leader_objective <= 13.003 * money * (1 + 1e-6)
+    assert plan.quality != "optimal" or plan.leader_objective == pytest.approx(13.003 * money, rel=1e-6)
+    assert plan.quality == "optimal"

@@ -38,6 +38,7 @@ SLICE = {
     "families": 6,
     "crowds": 2,
     "wide": 6,
+    "tolls": 6,
     "degenerate": 12,
     "refusals": 20,
 }

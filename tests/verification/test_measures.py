@@ -493,3 +493,26 @@ def test_a_dear_idle_action_does_not_keep_the_others_from_a_proof(
     assert report.certificate["f"] == "convex"
     assert report.ok is (away < 1e-3)
     assert report.epsilon == pytest.approx(away**2 * money, rel=1e-3, abs=1e-12 * money)
+
+
+@pytest.mark.parametrize(("action", "money"), [(1.0, 1.0), (1e-5, 1e6), (1e6, 1e-7)])
+@pytest.mark.parametrize("level", [0.0, 1e-12, -1e-12])
+def test_bounds_in_a_row_of_their_own_tell_a_reach_as_bounds_do(level: float, action: float, money: float) -> None:
+    """0 ≤ u ≤ 2 and u ≤ x = 0: a level of rounding was its own unit, and 1e-12 a regret as large as all there is."""
+    scales = {}
+    for kind in ("bounds", "a row", "two rows, divided by −3"):
+        m = pyo.ConcreteModel()
+        m.x, m.f = pyo.Var(bounds=(0, action), initialize=0.0), pyo.Block()
+        m.f.u = pyo.Var(bounds=(0, 2 * action) if kind == "bounds" else None)
+        m.f.u.set_value(level * action, skip_validation=True)
+        if kind == "a row":
+            m.f.box = pyo.Constraint(expr=(0, m.f.u, 2 * action))
+        elif kind != "bounds":
+            m.f.low, m.f.high = pyo.Constraint(expr=-m.f.u / 3 <= 0), pyo.Constraint(expr=-m.f.u / 3 >= -2 * action / 3)
+        m.f.tie = pyo.Constraint(expr=m.f.u <= m.x)
+        m.f.cost = pyo.Objective(expr=-money / action * m.f.u)
+        m.goal = pyo.Objective(expr=m.x)
+        report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+        assert report.ok, (kind, report)
+        scales[kind] = report.scale["f"]
+    assert scales == pytest.approx(dict.fromkeys(scales, 2 * money), rel=1e-6)

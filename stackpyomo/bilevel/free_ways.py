@@ -1,0 +1,74 @@
+"""Free ways: what followers can do that nobody's endless price touches, and how far that ends the leader's cost.
+
+A toll without an end earns no more than what the way round costs: where v is in follower k's own set, whatever others
+decide, and its cost J_k(x, v) holds no leader's variable without an end,
+
+    J_k(x, y) ≤ J_k(x, v)            a deviation is a row,
+    J_0(x, y) = a(x, y) − Σ s_k J_k(x, y) ≥ min a − Σ s_k max J_k(x, v),         s_k > 0,
+
+if a, what is left once the prices cancel, ends within everybody's bounds and rows. A global solver's bound is believed
+with these rows; without one of its own it may drop what it leaves open. Source: M. Labbé, P. Marcotte, G. Savard,
+Management Science 44 (1998) 1608–1622 (revenue is bounded where a path is free of tolls).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from stackpyomo.core import TOLERANCES, clipped, is_within
+from stackpyomo.core.expressions import interval, variables_in
+from stackpyomo.games import Follower, Game
+from stackpyomo.solvers import free_row, least_point
+
+from .deviation_rows import value_at
+from .subsets import Terms, held, sum_of, terms_of, written
+
+
+class Floor(NamedTuple):
+    """What a cost cannot be below, and the rows that say so."""
+
+    least: float = -math.inf
+    rows: tuple[Any, ...] = ()
+
+
+def floor_of(game: Game, followers: Sequence[Follower], cost: Any, least: Callable[[Any], float]) -> Floor:
+    """The floor of a quadratic cost under endless prices; none (−∞) where this does not tell one.
+
+    least: expression → a lower bound of it within everybody's bounds and rows.
+    """
+    endless = {id(v) for v in game.leader.variables if not v.fixed and not all(map(math.isfinite, interval(v)))}
+    rest = terms_of(cost) if endless and not game.aggregates else None
+    if rest is None:
+        return Floor()
+    floor, rows = 0.0, []
+    for follower in followers:
+        theirs = terms_of(follower.cost) or {}
+        priced = next((key for key in theirs if len(key) == 2 and endless.intersection(key) and key in rest), None)
+        share = 0.0 if priced is None else -rest[priced] / theirs[priced]
+        free = _free_cost(follower, theirs, endless) if share > 0.0 else None
+        if free is None:
+            continue
+        most = max(map(abs, interval(free)))
+        room = TOLERANCES.margin * most  # for what a solver's tolerance leaves v beyond its rows
+        rest = sum_of(rest, theirs, share)
+        floor -= share * (most + room)
+        rows.append(free_row(follower.cost - free, None, room))
+    known = {id(v): v for expression in (cost, *(f.cost for f in followers)) for v in variables_in(expression)}
+    floor += least(written(rest, known)) if rows else -math.inf
+    return Floor(floor, tuple(rows)) if math.isfinite(floor) else Floor()
+
+
+def _free_cost(follower: Follower, terms: Terms, endless: set[int]) -> Any | None:
+    """J_k(x, v), v of least own cost with 0 of every action that has an endless price; None: there is no such v."""
+    own = {id(v): v for v in follower.variables}
+    if any(id(v) not in own for row in follower.constraints for v in variables_in(row.expr)):
+        return None
+    priced = {part for key in terms if endless.intersection(key) for part in key if part in own}
+    alone = written({key: weight for key, weight in terms.items() if own.keys() >= set(key)}, own)
+    point = least_point(alone, [*follower.constraints, *(own[key] == 0.0 for key in priced)])
+    levels = {key: 0.0 if key in priced else clipped(point.get(key, 0.0), var) for key, var in own.items()}
+    free = written(held(terms, levels), {id(v): v for v in variables_in(follower.cost)})
+    within = all(is_within(value_at(row.body, levels), row.lb, row.ub) for row in follower.constraints)
+    return free if point and within and all(map(math.isfinite, interval(free))) else None
