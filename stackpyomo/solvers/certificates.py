@@ -49,7 +49,9 @@ def weights_of_slopes(gradient: Array, held: Array) -> Array:
     """
     sizes = np.abs(gradient)
     others = sizes[~held].max(initial=0.0) or sizes[sizes > 0.0].min(initial=math.inf)
-    return np.where(held & (sizes > others), others / np.maximum(sizes, others), 1.0)
+    weights, steep = np.ones(len(sizes)), held & (sizes > others)
+    weights[steep] = others / sizes[steep]
+    return weights
 
 
 def violations(point: Array, lower: Array, upper: Array) -> Array:
