@@ -72,7 +72,10 @@ def _least(equilibrium: Equilibrium, x: Array, free: Array, count: int, box: tup
     """
     program = equilibrium.program
     rows = sparse.csr_array(program.jacobian(x).tocsc()[:, free])
+    rows.eliminate_zeros()
     rest = np.asarray(program.problem.constraints(x)) - rows @ x[free]
+    if not (np.isfinite(rows.data).all() and np.isfinite(rest).all()):
+        return None
     floor, ceiling = (side - rest for side in program.row_bounds)
     missing = np.where(np.isfinite(floor), np.abs(floor), np.where(np.isfinite(ceiling), np.abs(ceiling), 0.0))
     sizes = abs(rows).tocoo()
