@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -64,6 +64,8 @@ class SolverInfo:
     #: Options with which a limit of time is one of processor seconds.
     processor_clock: Mapping[str, Any] = field(default_factory=dict, repr=False)
     clock_limit: str = ""  #: The option of a limit by the clock beside such a one.
+    #: Options of another way to work through linear programs, for a second opinion.
+    otherwise: Mapping[str, Any] = field(default_factory=dict, repr=False)
     gap: str = ""  #: The option that says at which difference of answer and bound it may stop.
 
     def seconds_of(self, clock: float) -> dict[str, Any]:
@@ -161,6 +163,9 @@ def solve(
         if (lost and other.is_rough) or ("MIP" not in info.classes and other.is_stretched):
             plain = run(program, options, time_limit, tee, start)  # units drown each other: asked in both
             solution = _agreed(program, solution, plain)
+        if info.otherwise and other.is_uneven and solution.termination in (Termination.OPTIMAL, Termination.INFEASIBLE):
+            options |= info.otherwise
+            solution = _doubted(program, solution, within(other, start))
     if "MIP" not in info.classes:
         solution = _closest(program, solution, within)
     solution.seconds = time.perf_counter() - began
@@ -174,6 +179,15 @@ def _agreed(program: Program, natural: Solution, plain: Solution) -> Solution:
     if min(_cost(program, natural), _cost(program, plain)) < math.inf:
         return min(natural, plain, key=lambda answer: _cost(program, answer))
     return plain if natural.termination is Termination.INFEASIBLE else natural
+
+
+def _doubted(program: Program, one: Solution, other: Solution) -> Solution:
+    """What two opinions of a global solver leave, if the second ended: the better answer, and the lower bound."""
+    if other.termination is not Termination.OPTIMAL:
+        return one
+    best = min(one, other, key=lambda answer: _cost(program, answer))
+    bounds = [opinion.bound for opinion in (one, other) if opinion.termination is Termination.OPTIMAL]
+    return replace(best, bound=min(bounds), seconds=one.seconds + other.seconds)
 
 
 def _closest(program: Program, solution: Solution, within: Callable[[Twin, Array | None], Solution]) -> Solution:
@@ -326,6 +340,7 @@ registry: dict[str, SolverInfo] = {
             bare={"heuristics": "off", "presolving": "off", "separating": "off"},
             processor_clock=PROCESSOR_CLOCK,
             clock_limit=CLOCK_LIMIT,
+            otherwise={"lp/presolving": True, "lp/disablecutoff": 1},
             gap="limits/absgap",
         ),
         _info(

@@ -32,6 +32,7 @@ _Range = tuple[int, int]
 _PLAIN: dict[bool, tuple[_Range, _Range]] = {True: ((-2, 10), (-4, 14)), False: ((-10, 20), (-10, 20))}
 
 _STRETCHED = 2.0**30
+_UNEVEN = 2.0**12  # Units that lie farther apart make a global solver's linear programs such as it may lose points of.
 
 _FAR = 2.0**16  # How many times as wide as the reach that an answer tells a box may be before the answer is too rough.
 
@@ -53,6 +54,11 @@ class Twin:
     def is_stretched(self) -> bool:
         """Whether its variables' units lie too far apart for one tolerance."""
         return _spread(self.steps) > _STRETCHED
+
+    @property
+    def is_uneven(self) -> bool:
+        """Whether its variables' units lie so far apart that one opinion of a global solver is not enough."""
+        return _spread(self.steps) > _UNEVEN
 
     @property
     def is_rough(self) -> bool:

@@ -388,3 +388,23 @@ def test_electricity_of_three_producers() -> None:
     plan = sp.nash(sp.Game(m, m.p))
     assert list(plan.values.values()) == pytest.approx(exact, rel=1e-8)
     assert sp.verify(plan).ok
+
+
+@pytest.mark.parametrize(("first", "second"), [(1.0, 1.0), (1e-2, 1e3), (1e-2, 1e4), (3e-2, 1e3)])
+@pytest.mark.parametrize(("gain", "loss"), [(2.0, 2.0), (1.0, 1.0), (3.0, 2.0)])
+def test_the_worst_equilibrium_of_two_who_count_in_far_units(
+    first: float, second: float, gain: float, loss: float
+) -> None:
+    """b (½ − c) and c (½ − b) on [0, 2], b ≤ 3/2: (0, 0), (½, ½) and (3/2, 2) are all; SCIP lost the last."""
+    m = pyo.ConcreteModel()
+    m.f = pyo.Block(range(2))
+    for f, unit in zip(m.f.values(), (first, second), strict=True):
+        f.u = pyo.Var(bounds=(0, 2 * unit))
+    b, c = m.f[0].u / first, m.f[1].u / second
+    m.f[0].cost, m.f[1].cost = pyo.Objective(expr=b * (0.5 - c)), pyo.Objective(expr=c * (0.5 - b))
+    m.f[0].row = pyo.Constraint(expr=2 * b <= 3)
+    m.cost = pyo.Objective(expr=gain * c - loss * b)
+    costs = [gain * v - loss * u for u, v in ((0.0, 0.0), (0.5, 0.5), (1.5, 2.0))]
+    for kind, known in (("worst", max(costs)), ("best", min(costs))):
+        plan = sp.nash(sp.Game(m, list(m.f.values())), equilibrium=kind)
+        assert plan.leader_objective == pytest.approx(known, abs=1e-5)

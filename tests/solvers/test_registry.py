@@ -17,8 +17,9 @@ from pyomo.contrib.solver.common.results import TerminationCondition
 from scipy.optimize import linprog, minimize, minimize_scalar
 
 import stackpyomo as sp
-from stackpyomo.solvers import Program, Termination, choose, least_point, registry, rows_at, solve
+from stackpyomo.solvers import Program, Solution, Termination, choose, least_point, registry, rows_at, solve
 from stackpyomo.solvers.interfaces import Scip
+from stackpyomo.solvers.registry import _doubted
 
 T = Termination
 LOCAL, GLOBAL = (T.CONVERGED,), (T.OPTIMAL,)
@@ -357,3 +358,22 @@ def test_the_least_of_a_cost_under_rows(solver: str | None) -> None:
     assert least_point(m.y + 0.0, [row], solver)[id(m.y)] == pytest.approx(0.25, abs=1e-6)
     assert least_point(m.x + m.y, [m.x >= 10.0], solver) == {}
     assert least_point(m.x + m.y, rows_at([m.row], {id(m.x): 1.0, id(m.y): 1.0}), solver) == {}
+
+
+def test_of_two_opinions_the_better_answer_and_the_lower_bound_count() -> None:
+    """A point that one of them lost is no longer said not to be there; an opinion that did not end is none."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 2))
+    program = Program(m.x)
+
+    def opinion(termination: Termination, x: float | None = None, bound: float = -math.inf) -> Solution:
+        return Solution(termination, "", None if x is None else np.array([x]), bound=bound)
+
+    right, wrong = opinion(Termination.OPTIMAL, 1.0, 1.0), opinion(Termination.OPTIMAL, 2.0, 2.0)
+    for one, other in ((right, wrong), (wrong, right)):
+        both = _doubted(program, one, other)
+        assert both.bound == 1.0
+        assert both.answer == pytest.approx([1.0])
+    assert _doubted(program, opinion(Termination.INFEASIBLE), right).bound == 1.0
+    for other in (opinion(Termination.TIME_LIMIT, 0.5, 0.0), opinion(Termination.FAILED)):
+        assert _doubted(program, right, other) is right
