@@ -47,10 +47,9 @@ def floor_of(game: Game, followers: Sequence[Follower], cost: Any, least: Callab
         theirs = terms_of(follower.cost) or {}
         priced = next((key for key in theirs if len(key) == 2 and endless.intersection(key) and key in rest), None)
         share = 0.0 if priced is None else -rest[priced] / theirs[priced]
-        free = _free_cost(follower, theirs, endless) if share > 0.0 else None
-        if free is None:
+        free, most = _free_cost(follower, theirs, endless) if share > 0.0 else (0.0, math.inf)
+        if math.isinf(most):
             continue
-        most = max(map(abs, interval(free)))
         room = TOLERANCES.margin * most  # for what a solver's tolerance leaves v beyond its rows
         rest = sum_of(rest, theirs, share)
         floor -= share * (most + room)
@@ -60,15 +59,22 @@ def floor_of(game: Game, followers: Sequence[Follower], cost: Any, least: Callab
     return Floor(floor, tuple(rows)) if math.isfinite(floor) else Floor()
 
 
-def _free_cost(follower: Follower, terms: Terms, endless: set[int]) -> Any | None:
-    """J_k(x, v), v of least own cost with 0 of every action that has an endless price; None: there is no such v."""
-    own = {id(v): v for v in follower.variables}
+def _free_cost(follower: Follower, terms: Terms, endless: set[int]) -> tuple[Any, float]:
+    """(J_k(x, v), the most that its terms come to), v of least own cost with 0 of every action with an endless price.
+
+    The most is ∞ where there is no such v. Terms may cancel each other: by them it is known how far rounding goes.
+    """
+    own, known = {id(v): v for v in follower.variables}, {id(v): v for v in variables_in(follower.cost)}
     if any(id(v) not in own for row in follower.constraints for v in variables_in(row.expr)):
-        return None
+        return 0.0, math.inf
     priced = {part for key in terms if endless.intersection(key) for part in key if part in own}
     alone = written({key: weight for key, weight in terms.items() if own.keys() >= set(key)}, own)
     point = least_point(alone, [*follower.constraints, *(own[key] == 0.0 for key in priced)])
     levels = {key: 0.0 if key in priced else clipped(point.get(key, 0.0), var) for key, var in own.items()}
-    free = written(held(terms, levels), {id(v): v for v in variables_in(follower.cost)})
     within = all(is_within(value_at(row.body, levels), row.lb, row.ub) for row in follower.constraints)
-    return free if point and within and all(map(math.isfinite, interval(free))) else None
+    if not (point and within):
+        return 0.0, math.inf
+    sizes = held({key: abs(weight) for key, weight in terms.items()}, {key: abs(at) for key, at in levels.items()})
+    largest = {key: max(map(abs, interval(var))) for key, var in known.items()}
+    most = math.fsum(weight * math.prod(largest[part] for part in key) for key, weight in sizes.items())
+    return written(held(terms, levels), known), most

@@ -266,13 +266,14 @@ class _List:
                 self.doubt = f"how far {names[key]} goes is not known: {self._point(values)}"
                 low, high = (values[key] if math.isnan(end) else end for end in ends)
                 ranges[key] = low, high
-        loose = [v for v in self.actions if id(v) not in values]  # in no row, and at no bound: its owner does not care
-        ranges |= {id(v): bounds_of(v) for v in loose}
-        dimension += len(loose)
+        # In no row, and at no bound: its owner does not care. Where its bounds are one level it stays there.
+        loose = {id(v): bounds_of(v) for v in self.actions if id(v) not in values}
+        ranges |= loose
+        dimension += sum(low < high for low, high in loose.values())
         wide = {key: pair for key, pair in ranges.items() if not pair[1] - pair[0] <= self.room[names[key]]}
         moves = {names[key]: (self._rounded(low, key), self._rounded(high, key)) for key, (low, high) in wide.items()}
-        others = (id(v) for v in self.actions if id(v) not in wide)
-        still = {names[key]: self._rounded(values[key], key) for key in others}
+        levels = {**values, **{key: low for key, (low, _) in loose.items()}}
+        still = {names[id(v)]: self._rounded(levels[id(v)], id(v)) for v in self.actions if id(v) not in wide}
         return Continuum(max(dimension, 1), moves, still) if wide else None
 
     def _rounded(self, level: float, action: int) -> float:

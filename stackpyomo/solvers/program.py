@@ -343,7 +343,7 @@ class Program:
 
         Those of the last point are kept: they are asked for again and again while it is judged.
         """
-        key = (np.asarray(x, dtype=float).tobytes(), *(side.tobytes() for side in self.bounds))
+        key = (np.asarray(x, dtype=float).tobytes(), *(side.tobytes() for side in (*self.bounds, *self.row_bounds)))
         if self._measured is None or self._measured[0] != key:
             natural = scales_of(self, x)
             changes = natural.of_rows()

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from pyomo.contrib.solver.common.factory import SolverFactory
 
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, is_closed
 from stackpyomo.core.expressions import is_affine
 from stackpyomo.errors import InvalidGame, SolverNotAvailable
 
@@ -182,12 +182,22 @@ def _agreed(program: Program, natural: Solution, plain: Solution) -> Solution:
 
 
 def _doubted(program: Program, one: Solution, other: Solution) -> Solution:
-    """What two opinions of a global solver leave, if the second ended: the better answer, and the lower bound."""
+    """What two opinions of a global solver leave: the better answer, and the lower bound.
+
+    Of a second one that did not end the point counts alone: it refutes that there is none, or none so good.
+    """
+    if one.termination is Termination.INFEASIBLE:
+        return one if other.x is None else other
     if other.termination is not Termination.OPTIMAL:
-        return one
+        return other if other.x is not None and _refutes(program, other.x, one.bound) else one
     best = min(one, other, key=lambda answer: _cost(program, answer))
-    bounds = [opinion.bound for opinion in (one, other) if opinion.termination is Termination.OPTIMAL]
-    return replace(best, bound=min(bounds), seconds=one.seconds + other.seconds)
+    return replace(best, bound=min(one.bound, other.bound), seconds=one.seconds + other.seconds)
+
+
+def _refutes(program: Program, x: Array, bound: float) -> bool:
+    """True if a point costs less than what was said to be the least."""
+    cost = _cost_at(program, x)
+    return cost < bound and not is_closed(bound, cost, program.units(x)[2])
 
 
 def _closest(program: Program, solution: Solution, within: Callable[[Twin, Array | None], Solution]) -> Solution:
@@ -204,11 +214,13 @@ def _closest(program: Program, solution: Solution, within: Callable[[Twin, Array
 
 
 def _cost(program: Program, solution: Solution) -> float:
-    if solution.answer is None:
-        return math.inf
-    if program.residuals(solution.answer, None).feasibility > TOLERANCES.feasibility:
-        return math.inf
-    return float(program.problem.objective(solution.x))
+    return math.inf if solution.answer is None else _cost_at(program, solution.answer)
+
+
+def _cost_at(program: Program, x: Array) -> float:
+    """The objective at a point; ∞ where that is not feasible."""
+    feasible = program.residuals(x, None).feasibility <= TOLERANCES.feasibility
+    return float(program.problem.objective(x)) if feasible else math.inf
 
 
 # --- versions -----------------------------------------------------------------------------------------------------

@@ -80,3 +80,18 @@ def test_two_kinds_of_travellers_and_a_cost_of_the_leaders_own() -> None:
     plan = sp.stackelberg(game)
     assert plan.quality == "optimal"
     assert plan.leader_objective == pytest.approx(3 + 0.5 - 15, abs=1e-5), "at a toll of 5 both pay"
+
+
+@pytest.mark.parametrize("money", [1.0, 1e6])
+def test_a_free_way_that_costs_nothing_in_all_leaves_room_for_its_terms(money: float) -> None:
+    """a + b + 2 is least, 0, at (−1, −1) of a disc: a solver's point outside it by 1e-8 must not forbid that one."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(0, None))
+    m.f = pyo.Block()
+    m.f.y, m.f.a, m.f.b = pyo.Var(bounds=(0, 1)), pyo.Var(bounds=(-9, 9)), pyo.Var(bounds=(-9, 9))
+    m.f.disc = pyo.Constraint(expr=m.f.a**2 + m.f.b**2 <= 2)
+    m.f.cost = pyo.Objective(expr=money * (m.f.a + m.f.b + 2) + m.t * m.f.y)
+    m.revenue = pyo.Objective(expr=m.t * m.f.y, sense=pyo.maximize)
+    (row,) = _floor(sp.Game(m, m.f)).rows
+    best = {id(m.t): 1.0, id(m.f.y): 0.0, id(m.f.a): -1.0, id(m.f.b): -1.0}
+    assert value_at(row.body, best) <= row.ub

@@ -145,6 +145,21 @@ def test_a_point_is_in_a_continuum_only_where_all_its_actions_are(
     assert still == [pytest.approx((level, level)) for level in pieces]
 
 
+def test_an_action_that_nobody_minds_and_whose_bounds_leave_one_level_stays_there() -> None:
+    """(u + v − 1)² for both is a line of equilibria, whatever the third action is; its bounds say 3."""
+    m = pyo.ConcreteModel()
+    m.p = pyo.Block(range(2))
+    for block in m.p.values():
+        block.u = pyo.Var(bounds=(0, 1))
+    for block in m.p.values():
+        block.cost = pyo.Objective(expr=(m.p[0].u + m.p[1].u - 1) ** 2)
+    m.p[0].rest = pyo.Var(bounds=(3, 3))
+    m.goal = pyo.Objective(expr=0)
+    (piece,) = sp.nash(sp.Game(m, followers=m.p), equilibrium="all").continuum
+    assert piece.dimension == 1
+    assert piece.still == {"p[0].rest": 3.0}
+
+
 def test_weights_list_the_normalised_equilibria() -> None:
     equilibria = sp.nash(harker(), equilibrium="all", weights={"p[1]": 4, "p[2]": 1})
     assert equilibria.complete

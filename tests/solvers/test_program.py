@@ -179,3 +179,15 @@ def test_roots_of_0_are_seen() -> None:
     assert taken([0.25, 0.75, 1.0, 0.0, 0.0]) == {0, 1}
     assert taken([1.0, 1.0, 2.0, 0.0, 0.0]) == {2}
     assert program.variant(start=np.zeros(5)).at_roots(np.full(5, 0.5)).sum() == 2
+
+
+def test_units_are_those_of_a_variants_own_row_limits() -> None:
+    """0 ≤ x ≤ 2 in a row tells a reach, and 0 ≤ x ≤ 20 of a variant another one, at the same point."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var()
+    program = Program(m.x, [free_row(m.x + 0.0, 0.0, 2.0)])
+    at = np.array([0.0])
+    reach = program.units(at)[0]
+    wider = program.variant(row_bounds=(np.array([0.0]), np.array([20.0])))
+    assert wider.units(at)[0] == pytest.approx(10.0 * reach)
+    assert program.units(at)[0] == pytest.approx(reach)

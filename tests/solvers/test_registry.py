@@ -361,7 +361,7 @@ def test_the_least_of_a_cost_under_rows(solver: str | None) -> None:
 
 
 def test_of_two_opinions_the_better_answer_and_the_lower_bound_count() -> None:
-    """A point that one of them lost is no longer said not to be there; an opinion that did not end is none."""
+    """A point that one of them lost is no longer said not to be there; one that did not end has but its point."""
     m = pyo.ConcreteModel()
     m.x = pyo.Var(bounds=(0, 2))
     program = Program(m.x)
@@ -374,6 +374,12 @@ def test_of_two_opinions_the_better_answer_and_the_lower_bound_count() -> None:
         both = _doubted(program, one, other)
         assert both.bound == 1.0
         assert both.answer == pytest.approx([1.0])
-    assert _doubted(program, opinion(Termination.INFEASIBLE), right).bound == 1.0
-    for other in (opinion(Termination.TIME_LIMIT, 0.5, 0.0), opinion(Termination.FAILED)):
+    nowhere, better = opinion(Termination.INFEASIBLE), opinion(Termination.TIME_LIMIT, 0.5, 0.0)
+    assert _doubted(program, nowhere, right).bound == 1.0
+    for other in (opinion(Termination.TIME_LIMIT, 1.5, 0.0), opinion(Termination.FAILED), nowhere):
         assert _doubted(program, right, other) is right
+    assert _doubted(program, right, better) is better, "a point of 0.5 refutes that 1 is the least"
+    assert _doubted(program, nowhere, better) is better
+    assert _doubted(program, nowhere, opinion(Termination.TIME_LIMIT)) is nowhere
+    unknown = opinion(Termination.OPTIMAL, 1.0, math.nan)
+    assert _doubted(program, unknown, better) is unknown
