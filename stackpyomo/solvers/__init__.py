@@ -8,7 +8,8 @@ from .array_programs import ArrayProgram, read_program
 from .certificates import Residuals, least_nonnegative
 from .library import pounce
 from .natural_sizes import evaluated_rows, natural_size, random_start, reaches_told
-from .program import BadRow, Program, free_row, rows_at, scales_of
+from .parts import free_row, rows_at
+from .program import BadRow, Program, scales_of
 from .rays import ray
 from .registry import SolverInfo, choose, least_point, prover, registry, solve
 from .solution import Solution, Termination

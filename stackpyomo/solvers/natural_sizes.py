@@ -10,7 +10,8 @@ import numpy as np
 from stackpyomo.core import TOLERANCES, Array
 from stackpyomo.errors import InvalidGame
 
-from .program import BadRow, Program, free_row, scales_of
+from .parts import free_row
+from .program import BadRow, Program, scales_of
 
 _FARTHEST = 1e100  # No random start lies farther out: the width of a box has to be a number.
 _ANYTHING = 1e30  # The upper limit of a row that is evaluated only.

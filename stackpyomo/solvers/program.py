@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.errors import InfeasibleConstraintException
 from pyomo.core.base.var import VarData
-from pyomo.core.expr.numeric_expr import ExternalFunctionExpression, SumExpression
+from pyomo.core.expr.numeric_expr import ExternalFunctionExpression
 from pyomo.core.expr.visitor import identify_variables
 from scipy import sparse
 
@@ -34,6 +34,7 @@ from stackpyomo.errors import InvalidGame
 from .certificates import Residuals, least_nonnegative, split_force, violations, weights_of_slopes
 from .library import pounce
 from .nl_file import Nothing, UndefinedValue, rewritten, without_limits, write_nl
+from .parts import copies_between, free_row, with_loosest
 
 
 class BadRow(Exception):
@@ -202,15 +203,7 @@ class Program:
         used = (floor < ceiling) & (True if others is None else ~others[rows])
         with np.errstate(invalid="ignore"):
             ends = np.sort(np.stack([floor / slopes, ceiling / slopes]), axis=0)
-        loosest = np.full(len(bounds[0]), np.inf), np.full(len(bounds[0]), -np.inf)
-        for side, end, at in zip(loosest, ends, (np.minimum.at, np.maximum.at), strict=True):
-            known = used & np.isfinite(end)
-            at(side, columns[known], end[known])
-        lower, upper = (
-            np.where(np.isfinite(own) | np.isinf(side), own, side) for own, side in zip(bounds, loosest, strict=True)
-        )
-        fine = lower < upper
-        return np.where(fine, lower, bounds[0]), np.where(fine, upper, bounds[1])
+        return with_loosest(bounds, columns[used], ends[:, used])
 
     @property
     def _alone(self) -> tuple[Array, Array, Array]:
@@ -496,32 +489,6 @@ def scales_of(
     return scales(x, lower, upper, program.slopes, curvature, counted, told, telling, accuracy, missing)
 
 
-def copies_between(
-    model: Any, variables: Sequence[VarData], lower: Iterable[float], upper: Iterable[float]
-) -> list[VarData]:
-    """Vars ``x`` of the model, each of the kind of one of these and between other bounds."""
-    model.x = pyo.Var(range(len(variables)))
-    copies = list(model.x.values())
-    for own, var, low, high in zip(copies, variables, lower, upper, strict=True):
-        own.domain = pyo.Reals if var.is_continuous() else var.domain
-        own.bounds = limits_of(low, high)
-    return copies
-
-
 def _add_sets(model: Any, sets: Sequence[tuple[Any, Any]]) -> None:
     if sets:
         model.one_of = pyo.SOSConstraint(range(len(sets)), rule=lambda _, i: list(sets[i]), sos=1)
-
-
-def free_row(body: Any, lower: float | None, upper: float | None) -> Any:
-    """A free-standing constraint lower ≤ body ≤ upper."""
-    body = body if hasattr(body, "is_expression_type") else SumExpression([body])  # a number that makes no relation
-    holder = pyo.Constraint(expr=body == upper if lower is not None and lower == upper else (lower, body, upper))
-    holder.construct()
-    return holder
-
-
-def rows_at(constraints: Iterable[Any], table: Mapping[int, Any]) -> list[Any]:
-    """The constraints, free-standing, with ``table[id(Var)]`` in the place of their Vars."""
-    walk = substituting(table)
-    return [free_row(walk(c.body), c.lb, c.ub) for c in constraints]

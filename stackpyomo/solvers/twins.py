@@ -21,7 +21,8 @@ from stackpyomo.core.expressions import substituting
 
 from .array_programs import ArrayProgram
 from .certificates import violations
-from .program import BadRow, Program, copies_between, free_row, scales_of
+from .parts import copies_between, free_row
+from .program import BadRow, Program, scales_of
 from .solution import Solution
 
 _Range = tuple[int, int]
