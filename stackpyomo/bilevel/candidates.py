@@ -284,6 +284,13 @@ class Candidates:
                 return True
         return self._has_plan
 
+    def _offer_refined(self, exact: Equilibrium, answer: Answer) -> None:
+        """The polished answer, and as it came where that is no plan, or far worse: immense prices are no units to polish in."""
+        for candidate in self._refined(exact, answer):
+            best = self.best if self._has_plan else None
+            if best is None or candidate.cost < best.cost - TOLERANCES.agreement * self.scale:
+                self._offer(candidate)
+
     def _bring_prices_down(self) -> None:
         """The best plan with idle prices that are no larger than they have to be, where no follower would leave it.
 

@@ -86,6 +86,8 @@ def _least(equilibrium: Equilibrium, x: Array, free: Array, count: int, box: tup
     heights = np.where(heights > 0.0, heights, 1.0)
     scaled = rows * units / heights[:, None]
     moving = np.diff(rows.indptr) > 0
+    at = rows @ x[free]
+    floor, ceiling = np.minimum(floor, at), np.maximum(ceiling, at)  # what immense prices leave off may stay so
     up, down = moving & np.isfinite(ceiling), moving & np.isfinite(floor)
     prices = np.abs(x[free[:count]])
     answer = linprog(

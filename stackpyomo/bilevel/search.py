@@ -177,7 +177,7 @@ class PlanSearch(Candidates):
                 self.infeasible = closed and answer.termination is Termination.INFEASIBLE
                 self.prover = answer.solver
                 self.bound = max(self.bound, answer.bound if closed and math.isfinite(answer.bound) else -math.inf)
-            any(map(self._offer, self._refined(exact, answer)))
+            self._offer_refined(exact, answer)
             if proves and not closed:
                 self._ask(kkt, treatment, solver)
             if self.infeasible:
@@ -220,7 +220,7 @@ class PlanSearch(Candidates):
                     return
                 continue
             before = math.inf if self.best is None else self.best.cost
-            any(map(self._offer, self._refined(asked, answer)))
+            self._offer_refined(asked, answer)
             if self.best is None or not self.best.cost < before or self._escapes():
                 return
 
