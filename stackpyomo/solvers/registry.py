@@ -129,13 +129,7 @@ def solve(
 
     Raises :class:`SolverNotAvailable`, and :class:`InvalidGame` when a variable is integer and the solver continuous.
     """
-    integers = [v for v in program.variables if not v.is_continuous()]
-    if integers:  # one that is held is none
-        integers = [
-            v
-            for v, low, high in zip(program.variables, *program.bounds, strict=True)
-            if not v.is_continuous() and low < high
-        ]
+    integers = _integers(program)
     if integers and solver == "auto":  # SCIP, or HiGHS, which takes linear ones alone
         solver = next((name for name in ("scip", "highs") if registry[name].available), "auto")
     info = choose(solver)
@@ -152,8 +146,8 @@ def solve(
     if isinstance(program, ArrayProgram):  # in this process
         run = partial(run_pounce, _RETRY, None)
 
-    def within(natural: Twin, start: Array | None) -> Solution:
-        return natural.back(run(natural.of(program, start), options, time_limit, tee, None))
+    def within(natural: Twin, start: Array | None, limit: float | None = time_limit) -> Solution:
+        return natural.back(run(natural.of(program, start), options, limit, tee, None))
 
     if other is None:
         solution = run(program, options, time_limit, tee, start)
@@ -163,15 +157,25 @@ def solve(
         if (lost and other.is_rough) or ("MIP" not in info.classes and other.is_stretched):
             plain = run(program, options, time_limit, tee, start)  # units drown each other: asked in both
             solution = _agreed(program, solution, plain)
-        if info.otherwise and other.is_uneven and solution.termination in (Termination.OPTIMAL, Termination.INFEASIBLE):
+        ended = solution.termination in (Termination.OPTIMAL, Termination.INFEASIBLE)
+        left = math.inf if time_limit is None else time_limit - (time.perf_counter() - began)
+        if info.otherwise and other.is_uneven and ended and left > 0.0:
             options |= info.otherwise
-            solution = _doubted(program, solution, within(other, start))
+            solution = _doubted(program, solution, within(other, start, left if math.isfinite(left) else None))
     if "MIP" not in info.classes:
         solution = _closest(program, solution, within)
     solution.seconds = time.perf_counter() - began
     solution.solver = info.name
     logger.debug("%s: %s (%s) in %.3f s", info.name, solution.termination, solution.message, solution.seconds)
     return solution
+
+
+def _integers(program: Program) -> list[Any]:
+    """Its integer variables; one that is held is none."""
+    if all(v.is_continuous() for v in program.variables):
+        return []
+    levels = zip(program.variables, *program.bounds, strict=True)
+    return [v for v, low, high in levels if not v.is_continuous() and low < high]
 
 
 def _agreed(program: Program, natural: Solution, plain: Solution) -> Solution:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -383,3 +385,23 @@ def test_of_two_opinions_the_better_answer_and_the_lower_bound_count() -> None:
     assert _doubted(program, nowhere, opinion(Termination.TIME_LIMIT)) is nowhere
     unknown = opinion(Termination.OPTIMAL, 1.0, math.nan)
     assert _doubted(program, unknown, better) is unknown
+
+
+def test_two_opinions_have_one_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second has what the first left; where that is nothing there is none."""
+    limits: list[float | None] = []
+
+    def run(program: Program, options: Any, limit: float | None, *_: Any) -> Solution:
+        limits.append(limit)
+        time.sleep(0.05)
+        return Solution(Termination.OPTIMAL, "", np.zeros(len(program.variables)), bound=0.0)
+
+    monkeypatch.setitem(registry, "scip", replace(registry["scip"], run=run, version=lambda: "1"))
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(bounds=(0, 1)), pyo.Var(bounds=(0, 1e6))
+    for limit, number in ((None, 2), (10.0, 2), (0.01, 1)):
+        limits.clear()
+        solve(Program(m.x + m.y), "scip", time_limit=limit)
+        assert len(limits) == number
+        assert limits[0] == limit
+        assert limit is None or number == 1 or limits[1] <= limit - 0.05  # type: ignore[operator]
