@@ -285,7 +285,7 @@ class Candidates:
         return self._has_plan
 
     def _offer_refined(self, exact: Equilibrium, answer: Answer) -> None:
-        """The polished answer, and as it came where that is no plan, or far worse: immense prices are no units to polish in."""
+        """The polished answer, and as it came where that is no plan, or far worse: beside immense prices it may be."""
         for candidate in self._refined(exact, answer):
             best = self.best if self._has_plan else None
             if best is None or candidate.cost < best.cost - TOLERANCES.agreement * self.scale:
