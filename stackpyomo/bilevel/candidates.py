@@ -100,7 +100,7 @@ class Candidates:
     stops: list[Answer] = field(default_factory=list)  #: How every attempt ended.
     _until: float = field(default=math.inf, init=False)
     _proving: float = field(default=0.0, init=False)  #: Processor seconds of the global stage until now.
-    _floor: Floor = field(default=Floor(), init=False)  #: What free ways leave of a cost under prices without an end.
+    _floor: Floor = field(default=Floor(), init=False)  #: Of the cost, by free ways, where prices have no end.
     _patient: bool = field(default=False, init=False)  #: True once the global stage is the last hope.
     #: id(equilibrium) → (point that was reached, what was made of it).
     _finishes: dict[int, list[tuple[Array, Candidate]]] = field(default_factory=dict, init=False)

@@ -1,4 +1,4 @@
-"""Free ways: what followers can do that nobody's endless price touches, and how far that ends the leader's cost.
+"""Free ways: what followers can do that no endless price touches, and what that leaves of the leader's cost.
 
 A toll without an end earns no more than what the way round costs: where v is in follower k's own set, whatever others
 decide, and its cost J_k(x, v) holds no leader's variable without an end,
@@ -6,9 +6,9 @@ decide, and its cost J_k(x, v) holds no leader's variable without an end,
     J_k(x, y) ≤ J_k(x, v)            a deviation is a row,
     J_0(x, y) = a(x, y) − Σ s_k J_k(x, y) ≥ min a − Σ s_k max J_k(x, v),         s_k > 0,
 
-if a, what is left once the prices cancel, ends within everybody's bounds and rows. A global solver's bound is believed
-with these rows; without one of its own it may drop what it leaves open. Source: M. Labbé, P. Marcotte, G. Savard,
-Management Science 44 (1998) 1608–1622 (revenue is bounded where a path is free of tolls).
+if a, what is left once the prices cancel, ends within everybody's bounds and rows. With these rows a global solver's
+bound is believed; of a cost without an end it may drop what its relaxation leaves open. Source: M. Labbé, P. Marcotte,
+G. Savard, Management Science 44 (1998) 1608–1622 (revenue is bounded where a path is free of tolls).
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def _idle(equilibrium: Equilibrium, x: Array) -> Array:
 def _least(equilibrium: Equilibrium, x: Array, free: Array, count: int, box: tuple[Array, Array]) -> Array | None:
     """Levels of the columns ``free``, of which the first ``count`` are prices, where these are least.
 
-    In units of what rows leave to be made up without them: those of the plan are as immense as its prices.
+    In units of what the rows lack without them: the plan's own are as immense as its prices.
     """
     program = equilibrium.program
     rows = sparse.csr_array(program.jacobian(x).tocsc()[:, free])

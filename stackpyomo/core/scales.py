@@ -139,8 +139,8 @@ def scales(
     triangle of the second derivatives of Σ w f, (variables × variables); asked for only where a variable has no box.
     costs: (rows) which of them are costs, where the others are constraints. terms: (variables) asked for →
     Σ |terms| of each one's slope in the costs, which may cancel at the point. telling: (rows) whose slopes tell where
-    bounds lie far out (None: the costs). accuracy: how well the point is known, in reaches. missing: (rows) how far the
-    point is from where each has to be: what nothing else tells a unit of has to make that up.
+    bounds lie far out (None: the costs). accuracy: how well the point is known, in reaches. missing: (rows) by how
+    much the point misses each: a variable of which nothing else tells a unit has to make that up.
     """
     reaches, boxed, slopes = limited_reaches(point, lower, upper), np.isfinite(upper - lower), _sizes(jacobian(point))
     guessed = np.zeros(len(point), dtype=bool)

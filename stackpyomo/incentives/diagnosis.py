@@ -32,7 +32,7 @@ from .gains.system import System
 from .gains.turning import Fault, Unrepaired
 
 _CHOSEN_BY_VALUES = {RefusalCause.CURVATURE, RefusalCause.CONFLICT}  # What another on-path value of a price may mend.
-_BY_CHOSEN_VALUES = {RefusalCause.CURVATURE, RefusalCause.LEADER_BOUND}  # What is not asked of free values.
+_NOT_ASKED_OF_FREE = {RefusalCause.CURVATURE, RefusalCause.LEADER_BOUND}  # What free= does not look at.
 NAMED = 6  # Other followers named in a conflict.
 _WORDS: Mapping[RefusalCause, tuple[str, str]] = {
     RefusalCause.UNDEFINED: (
@@ -186,11 +186,11 @@ def with_hint(refused: NoIncentive, game: Game, stopping: Sequence[str], chosen:
         if idle:
             text = f"The leader's objective does not hold {listed(idle, 3)}: free= chooses such values with the gain."
             hints.append(text)
-    if chosen and not len(refused.deviations) and _BY_CHOSEN_VALUES.intersection(refused.causes.values()):
+    if chosen and not len(refused.deviations) and _NOT_ASKED_OF_FREE.intersection(refused.causes.values()):
         names = listed([game.names[id(v)] for v in chosen], 3)
         hints.append(
-            f"This is where the gain, or the payment, is least: other values of {names} were not looked for, and may "
-            "do. Put them there and leave out free=."
+            f"free= takes the values at which the gain, or the payment, is least: other values of {names} were not "
+            "looked for, and may do. Set them in the plan and leave out free=."
         )
     if not hints:
         return refused

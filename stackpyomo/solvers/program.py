@@ -192,15 +192,15 @@ class Program:
         """Row bounds, ±inf where there is none."""
         return without_limits(self.problem.g_l), without_limits(self.problem.g_u)
 
-    def within_rows(self, bounds: tuple[Array, Array], others: Array | None = None) -> tuple[Array, Array]:
-        """The bounds, and where there is none, the loosest that linear rows of one variable alone are.
+    def within_rows(self, bounds: tuple[Array, Array], costs: Array | None = None) -> tuple[Array, Array]:
+        """The bounds, and where there is none, the loosest that a linear row of that variable alone gives.
 
-        The tightest may leave nothing, and an equation does: neither says anything of a size. others: (rows) those that
-        are no bounds, as costs are.
+        The tightest may leave nothing, and an equation does: neither says anything of a size. costs: (rows) which are
+        costs, and bound nothing.
         """
         rows, columns, slopes = self._alone
         floor, ceiling = (side[rows] for side in self.row_bounds)
-        used = (floor < ceiling) & (True if others is None else ~others[rows])
+        used = (floor < ceiling) & (True if costs is None else ~costs[rows])
         with np.errstate(invalid="ignore"):
             ends = np.sort(np.stack([floor / slopes, ceiling / slopes]), axis=0)
         return with_loosest(bounds, columns[used], ends[:, used])

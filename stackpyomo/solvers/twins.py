@@ -33,7 +33,7 @@ _Range = tuple[int, int]
 _PLAIN: dict[bool, tuple[_Range, _Range]] = {True: ((-2, 10), (-4, 14)), False: ((-10, 20), (-10, 20))}
 
 _STRETCHED = 2.0**30
-_UNEVEN = 2.0**12  # Units that lie farther apart make a global solver's linear programs such as it may lose points of.
+_UNEVEN = 2.0**12  # Where units lie farther apart a global solver's linear programs may lose points.
 
 _FAR = 2.0**16  # How many times as wide as the reach that an answer tells a box may be before the answer is too rough.
 

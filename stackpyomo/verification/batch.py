@@ -106,8 +106,8 @@ class Separable:
     def solve_without_idle(self, solver: str, time_limit: float | None = None) -> Solution | None:
         """The solver's answer where idle actions stay where they start; None where there are none, or nothing else.
 
-        A solver's own scale would be theirs, and it leaves them beside their bounds, where they cost more than all the
-        rest. What is proved of the answer (:meth:`doubtful`) holds for them, too.
+        A solver takes its scale from what is dearest, and leaves them beside their bounds, where that costs more than
+        all the rest. What is proved of the answer (:meth:`doubtful`) holds for them, too.
         """
         idle = [own[n] for task, own in zip(self.tasks, self.owned, strict=True) for n in task.problem.idle]
         if self.program is None or not idle or len(idle) == len(self.program.variables):
@@ -126,7 +126,7 @@ class Separable:
             return None
         levels = rest.levels(solution.x)
         x = np.array([levels.get(id(v), v.value) for v in self.program.variables])
-        return replace(solution, x=x, duals=None)
+        return replace(solution, x=x, duals=None, bound=math.nan)  # what bounds the rest does not bound the whole
 
     def points(self, solution: Solution) -> Iterator[list[float]]:
         """Each task's answer; variables that no term holds stay at the start."""

@@ -209,7 +209,7 @@ def idle_of(slopes: Array, target: Array, box: tuple[Array, Array], reaches: Arr
 
 
 def limited_by_others(stakes: Array, idle: Array, terms: Any = 0.0) -> Array:
-    """Stakes (… × actions) where an idle action has no more than all that are not, unless these have nothing.
+    """Stakes (… × actions) where an idle action has no more than all others together, unless these have nothing.
 
     Nothing is to be gained by it, however dear it is: a price that nobody pays would make every loss small. ``terms``
     are stakes of slopes without what cancels in them.

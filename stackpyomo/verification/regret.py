@@ -365,7 +365,7 @@ class _Search:
     def _sharper(
         self, separable: Separable, solution: Solution, doubtful: dict[int, str], until: float
     ) -> tuple[Separable, Solution, dict[int, str]]:
-        """The answer of one task that is not proved once more: in its natural units, idle actions held, by HiGHS."""
+        """One task's unproved answer, looked for again: in natural units, with idle actions held, by HiGHS."""
         scaled = Separable(separable.tasks, scaled=True)
         exact = self.solver == "auto" and scaled.program is not None and prover(scaled.program) == "highs"
         # In its own units it may be too steep or too flat for the solver's own scale.
