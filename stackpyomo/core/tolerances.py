@@ -125,10 +125,11 @@ def is_within(level: float, lower: float | None, upper: float | None, size: floa
 def is_closed(cost: float, bound: float, scale: float) -> bool:
     """True if nothing better than ``cost`` is left by a bound that is proved; scale: what a gap is held against.
 
-    A bound that is ``cost`` less the gap is known to the rounding of ``cost``, which a constant may make large.
+    A bound that is ``cost`` less the gap is known to the rounding of ``cost``. Where a constant makes that more than
+    the gap it hides one, and closes none.
     """
-    rounding = TOLERANCES.rounding * abs(cost) if math.isfinite(bound) else 0.0
-    return cost - bound <= TOLERANCES.global_gap * scale * (1.0 + TOLERANCES.noise) + rounding
+    gap = TOLERANCES.global_gap * scale
+    return cost - bound <= gap * (1.0 + TOLERANCES.noise) + min(gap, TOLERANCES.rounding * abs(cost))
 
 
 def leaves(low: float, high: float, lower: float | None, upper: float | None) -> tuple[bool, bool]:

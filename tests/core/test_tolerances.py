@@ -28,5 +28,6 @@ def test_a_gap_is_closed_on_its_scale_alone() -> None:
     assert is_closed(5.0 + 900.0 * gap, 5.0, 1e3)
     assert not is_closed(5.0 + 2.0 * gap, 5.0, 1.0)
     assert is_closed(4.94, 4.94 - 0.066 * gap, 0.066), "the difference is off by the rounding of 4.94"
+    assert not is_closed(1e10, 1e10 - 1e-5, 1e-6), "a constant of 1e10 hides a gap, and does not close it"
     assert is_closed(4.0, 5.0, 1.0), "a bound above the cost leaves nothing"
     assert not is_closed(5.0, -math.inf, 1.0)
