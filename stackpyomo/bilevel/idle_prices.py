@@ -62,7 +62,8 @@ def _idle(equilibrium: Equilibrium, x: Array) -> Array:
     without = x.copy()
     without[idle] = np.clip(0.0, program.bounds[0][idle], program.bounds[1][idle])
     still = np.abs(program.problem.gradient(without))[idle] * sizes[idle] <= room
-    return np.asarray(idle[still])
+    charged = sizes[idle] > TOLERANCES.accuracy * program.units(without)[0][idle]  # less is 0, not a price
+    return np.asarray(idle[still & charged])
 
 
 def _least(equilibrium: Equilibrium, x: Array, free: Array, count: int, box: tuple[Array, Array]) -> Array | None:

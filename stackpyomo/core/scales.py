@@ -336,7 +336,8 @@ def _without_rounding(
 
 def _largest(slopes: sparse.csr_array, steps: Array) -> Array:
     """(rows) max_j slope_ij · step_j."""
-    return largest_by_row(slopes.data * steps[slopes.indices], slopes.indptr)
+    with np.errstate(over="ignore"):  # at a point that ran away
+        return largest_by_row(slopes.data * steps[slopes.indices], slopes.indptr)
 
 
 def _completed(

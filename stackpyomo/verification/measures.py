@@ -128,6 +128,7 @@ def _measure(problems: Sequence[Composed], wanted: Mapping[int, float]) -> None:
         known = [(place[id(v)], abs(v.value)) for v in problem.answers if id(v) in place]
         answers = [(cost.get(column, 0.0), level, reaches[column]) for column, level in known]
         cancelling = _cancelling(problem)
+        idle &= np.abs(steep) * problem.reaches > TOLERANCES.noise * cancelling  # what cancels has no sign
         limited = _limited(problem, own, idle, cancelling)
         problem.idle = np.flatnonzero(limited < own).tolist()
         problem.stakes = _stakes(limited, limited_by_others(cancelling, idle), answers)

@@ -29,7 +29,7 @@ def _roads(action: float = 1.0, money: float = 1.0, paid: float = 1.0) -> sp.Gam
     return sp.Game(m, m.driver)
 
 
-@pytest.mark.parametrize("idle", [1e2, 1e5, 1e9])
+@pytest.mark.parametrize("idle", [1e5, 1e9])
 @pytest.mark.parametrize(("action", "money", "paid"), [(1.0, 1.0, 1.0), (1e-4, 1e5, 1e-6), (1e5, 1e-4, 1e6)])
 def test_tolls_that_nobody_pays_come_down_to_what_keeps_everybody_off(
     idle: float, action: float, money: float, paid: float
