@@ -40,10 +40,9 @@ def with_less(equilibrium: Equilibrium, x: Array, own: Container[int]) -> Array 
     if len(free) > _MOST:
         return None
     lower, upper = equilibrium.face(equilibrium.multipliers(x) > equilibrium.slacks(x))
-    low, high = lower[free], upper[free]
-    low[: len(idle)] = np.maximum(low[: len(idle)], np.minimum(x[idle], 0.0))
-    high[: len(idle)] = np.minimum(high[: len(idle)], np.maximum(x[idle], 0.0))
-    levels = _least(equilibrium, x, free, len(idle), (low, high))
+    lower[idle] = np.maximum(lower[idle], np.minimum(x[idle], 0.0))
+    upper[idle] = np.minimum(upper[idle], np.maximum(x[idle], 0.0))
+    levels = _least(equilibrium, x, free, len(idle), (lower[free], upper[free]))
     if levels is None:
         return None
     share = float(np.abs(levels[: len(idle)]).max() / np.abs(x[idle]).max())

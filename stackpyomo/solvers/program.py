@@ -485,8 +485,8 @@ def scales_of(
 
     lower, upper = program.within_rows(bounds or program.bounds, costs)
     counted = None if costs is None else telling
-    told = terms or terms_of_costs
-    return scales(x, lower, upper, program.slopes, curvature, counted, told, telling, accuracy, missing)
+    of_slopes = terms or terms_of_costs
+    return scales(x, lower, upper, program.slopes, curvature, counted, of_slopes, telling, accuracy, missing)
 
 
 def _add_sets(model: Any, sets: Sequence[tuple[Any, Any]]) -> None:
