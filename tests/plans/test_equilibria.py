@@ -122,6 +122,15 @@ def test_a_continuum_is_told_and_not_listed() -> None:
     assert "a continuum of dimension 1: p[1].x in [9, 10], p[2].x in [5, 6]" in str(equilibria)
 
 
+def _players(count: int, unit: float) -> tuple[Any, list[Any]]:
+    """(a model of players m.p[i] with one action each in [0, 1], counted in a unit; the actions)."""
+    m = pyo.ConcreteModel()
+    m.p = pyo.Block(range(count))
+    for block in m.p.values():
+        block.u = pyo.Var(bounds=(0, unit))
+    return m, [block.u / unit for block in m.p.values()]
+
+
 @pytest.mark.parametrize("unit", [1.0, 1e-4])
 @pytest.mark.parametrize(("minus", "points", "pieces"), [(0.0, [0.5, 1.0], [0.0]), (1.0, [], [0.0, 0.5, 1.0])])
 def test_a_point_is_in_a_continuum_only_where_all_its_actions_are(
@@ -129,11 +138,7 @@ def test_a_point_is_in_a_continuum_only_where_all_its_actions_are(
 ) -> None:
     """u (v − minus·w), where v and w agree on 0, ½ or 1: u is 0 where its slope is positive, anything where it is 0."""
     hessian = np.array([[0.0, 1.0, -minus], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]])
-    m = pyo.ConcreteModel()
-    m.p = pyo.Block(range(3))
-    for block in m.p.values():
-        block.u = pyo.Var(bounds=(0, unit))
-    u = [block.u / unit for block in m.p.values()]
+    m, u = _players(3, unit)
     for i, block in m.p.items():
         block.cost = pyo.Objective(expr=u[i] * (sum(float(hessian[i, j]) * u[j] for j in m.p) + (0.5 if i else 0.0)))
     m.goal = pyo.Objective(expr=0)
@@ -313,11 +318,7 @@ def test_a_continuum_is_told_though_prices_are_singular_where_nobody_sells() -> 
 @pytest.mark.parametrize("unit", [1.0, 100.0])
 def test_a_double_root_is_a_point_and_no_continuum(unit: float) -> None:
     """u = max(v − 6 v², 0) for both is 0 alone: there the two slopes move together, and beside it they do not."""
-    m = pyo.ConcreteModel()
-    m.p = pyo.Block(range(2))
-    for block in m.p.values():
-        block.u = pyo.Var(bounds=(0, unit))
-    u = [block.u / unit for block in m.p.values()]
+    m, u = _players(2, unit)
     for i, block in m.p.items():
         block.cost = pyo.Objective(expr=u[i] ** 2 / 2 - u[i] * (u[1 - i] - 6 * u[1 - i] ** 2))
     m.goal = pyo.Objective(expr=0)
