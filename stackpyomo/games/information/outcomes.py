@@ -34,7 +34,8 @@ def table_of(outcomes: Any) -> pd.DataFrame:
     if isinstance(outcomes, pd.DataFrame):
         table = outcomes.reset_index(drop=True).rename(columns=str)
     elif isinstance(outcomes, Mapping) and outcomes:
-        table = pd.DataFrame(_columns(outcomes))
+        index = index_of(outcomes)
+        table = pd.DataFrame(_columns({name: in_order(values, index) for name, values in outcomes.items()}))
     else:
         raise InvalidGame(f"outcomes={type(outcomes).__name__}: expected a DataFrame or a dict name → values.")
     if not len(table) or not len(table.columns):
@@ -45,6 +46,19 @@ def table_of(outcomes: Any) -> pd.DataFrame:
     if "probability" in table.columns:
         raise InvalidGame("probability: no name for an outcome; pass probabilities=, or use Scenarios.from_frame.")
     return table
+
+
+def index_of(outcomes: Any) -> pd.Index | None:
+    """The scenarios' own labels, where pandas objects have brought some."""
+    tables = [outcomes] if isinstance(outcomes, pd.DataFrame) else outcomes.values()
+    return next((table.index for table in tables if isinstance(table, (pd.DataFrame, pd.Series))), None)
+
+
+def in_order(values: Any, index: pd.Index | None) -> Any:
+    """A Series of the scenarios' own labels in their order; all else as it is."""
+    if not isinstance(values, pd.Series) or index is None or not (index.is_unique and values.index.is_unique):
+        return values
+    return values.reindex(index) if len(index) == len(values) and index.isin(values.index).all() else values
 
 
 def _columns(outcomes: Mapping[Any, Any]) -> dict[str, Array]:
@@ -70,9 +84,12 @@ def probabilities_of(given: Any, count: int) -> Array:
     if given is None:
         return np.full(count, 1.0 / count)
     try:
-        weights = np.asarray(given, dtype=float).ravel()
+        weights = np.asarray(given, dtype=float)
     except (TypeError, ValueError):
         raise InvalidGame("probabilities: expected one number per scenario.") from None
+    if weights.ndim > 1 and max(weights.shape) < weights.size:
+        raise InvalidGame(f"probabilities: a table of shape {weights.shape}; give one row of numbers.")
+    weights = weights.ravel()
     if len(weights) != count:
         raise InvalidGame(f"probabilities: {len(weights)} for {count} scenarios; give one each.")
     bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0.0))

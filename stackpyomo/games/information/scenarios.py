@@ -21,7 +21,7 @@ from pyomo.common.collections import ComponentMap
 from stackpyomo.core import Array, listed
 from stackpyomo.errors import InvalidGame
 
-from .outcomes import Labelling, column_of, labelling, labels_of, probabilities_of, table_of
+from .outcomes import Labelling, column_of, in_order, index_of, labelling, labels_of, probabilities_of, table_of
 from .policies import Policy, is_idle, policy
 from .quadrature import gaussian
 from .revelations import Atoms, Revelation, Vanishing, revealed_outcomes, vanishing_atoms
@@ -37,7 +37,7 @@ class Scenarios:
     outcomes : DataFrame or mapping of str to sequence
         One row for each scenario, one column for each outcome; every outcome can be observed by its name.
     probabilities : sequence of float, optional
-        One for each scenario, by default equal ones.
+        One for each scenario, by default equal ones. A Series of the scenarios' own labels is put in their order.
     observations : mapping of str to str, list or callable, optional
         Further observations by name: an outcome, a list of outcomes, one label for each scenario, or a function of a
         scenario's row.
@@ -56,7 +56,9 @@ class Scenarios:
 
     def __init__(self, outcomes: Any, probabilities: Any = None, observations: Mapping[str, Any] | None = None) -> None:
         self.outcomes = table_of(outcomes)  #: One row per scenario, one column per outcome.
-        self.probability = probabilities_of(probabilities, len(self.outcomes))  #: One per scenario; they sum to 1.
+        index = index_of(outcomes)
+        weights = probabilities_of(in_order(probabilities, index), len(self.outcomes))
+        self.probability = weights  #: One per scenario; they sum to 1.
         columns = {str(name): self.outcomes[name].tolist() for name in self.outcomes.columns}
         self._labellings = {name: labelling(name, labels) for name, labels in columns.items()}
         self._source = "given"
@@ -66,7 +68,7 @@ class Scenarios:
         for name, what in (observations or {}).items():
             if name in self._labellings:
                 raise InvalidGame(f"{name}: the name of an outcome, which can be observed as it is; choose another.")
-            self._labellings[name] = labelling(name, labels_of(name, what, self.outcomes))
+            self._labellings[name] = labelling(name, labels_of(name, in_order(what, index), self.outcomes))
 
     # --- ways to make them --------------------------------------------------------------------------------------------
 

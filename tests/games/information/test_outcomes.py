@@ -48,6 +48,16 @@ def test_what_an_observation_can_be(what: Any, wanted: list[Any]) -> None:
     assert len({id(model.u[scenarios.atom("seen", w)]) for w in scenarios}) == len(set(wanted))
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_labels_of_their_own_put_outcomes_probabilities_and_observations_in_order(whole: bool) -> None:
+    columns = {"x": pd.Series([1, 2, 3], index=list("abc")), "y": pd.Series([30, 20, 10], index=list("cba"))}
+    weights, seen = pd.Series([0.2, 0.3, 0.5], index=list("bca")), pd.Series(["B", "A", "A"], index=list("bac"))
+    scenarios = sp.Scenarios(pd.DataFrame(columns) if whole else columns, weights, {"seen": seen})
+    assert scenarios.outcomes.to_numpy().tolist() == [[1, 10], [2, 20], [3, 30]]
+    assert scenarios.probability.tolist() == [0.5, 0.2, 0.3]
+    assert [scenarios.atom("seen", w) for w in scenarios] == ["A", "B", "A"]
+
+
 def test_two_names_for_two_scenarios_are_names() -> None:
     scenarios = sp.Scenarios({"x": [1, 1], "y": [2, 2]}, None, {"both": ["x", "y"]})
     assert scenarios.atoms("both") == [(1, 2)]
@@ -69,6 +79,7 @@ def test_labels_are_numbered_as_they_turn_up() -> None:
         (lambda: sp.Scenarios(TABLE, [0.5, 0.2, 0.1, 0.1]), "sum to 0.9, not 1"),
         (lambda: sp.Scenarios(TABLE, [0.5, 0.5]), "2 for 4 scenarios"),
         (lambda: sp.Scenarios(TABLE, "many"), "one number per scenario"),
+        (lambda: sp.Scenarios(TABLE, [[0.5, 0.2], [0.1, 0.2]]), "a table of shape (2, 2)"),
         (lambda: sp.Scenarios({"x": [1, 2], "y": [1, 2, 3]}), "different lengths (x: 2, y: 3)"),
         (lambda: sp.Scenarios({}), "expected a DataFrame or a dict"),
         (lambda: sp.Scenarios([1, 2]), "expected a DataFrame or a dict"),
