@@ -25,12 +25,12 @@ from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondi
 from pyomo.contrib.solver.common.util import SolverError
 from pyomo.contrib.solver.solvers.asl_sol_reader import parse_asl_sol_file
 from pyomo.contrib.solver.solvers.scip.scip_direct import ScipDirect
-from pyomo.core.expr.numeric_expr import AbsExpression, DivisionExpression, PowExpression, UnaryFunctionExpression
 from pyomo.core.expr.relational_expr import RangedExpression
 
 from stackpyomo.core import TOLERANCES, Array, kill, unbroken
-from stackpyomo.core.expressions import degree_of, elementary, interval, is_affine, nodes_in
+from stackpyomo.core.expressions import elementary
 
+from .endless import AFAR, HUGE, endless_arguments, is_known_afar
 from .library import pounce
 from .program import Program
 from .solution import Solution, Termination
@@ -56,8 +56,6 @@ _CONDITIONS = {
     TerminationCondition.locallyInfeasible: Termination.INFEASIBLE,
     TerminationCondition.infeasibleOrUnbounded: Termination.INFEASIBLE_OR_UNBOUNDED,
 }
-_HUGE = 1e15  # SCIP's own: activities with numbers beyond are not trusted, and from 1e20 on a number is infinite.
-_AFAR = 1e10  # From here on an answer proves nothing of functions without an end: what a variable adds is lost.
 
 # SCIP's option for limits in processor seconds, and the least of them that is worth going on for.
 PROCESSOR_CLOCK: Mapping[str, Any] = {"timing/clocktype": 1}
@@ -279,32 +277,18 @@ def _believed(program: Program, solution: Solution) -> Solution:
 
     SCIP loses what stands beside infinite numbers: −½ exp(−20 (x − 2)²) + x/100 is 0 at least, it says, for x ≥ 0.
     Functions of affine arguments it knows, but as far as it counts: (1 + x)^(−1/20) falls to 0.17 and ends, it says,
-    and of x + z in place of x at 1e14 already.
+    and of x + z in place of x at 1e14 already. No z ≤ log(1 + x) is more than 44, it says.
     """
-    endless = _endless_arguments(program)
+    endless = endless_arguments(program)
     farthest = 0.0 if solution.x is None else float(np.abs(solution.x).max(initial=0.0))
-    at_the_end = farthest >= (_AFAR if endless else _HUGE)
-    if not at_the_end and all(map(is_affine, endless)):
+    is_infeasible = solution.termination is Termination.INFEASIBLE
+    bound = math.inf if is_infeasible else solution.bound
+    if farthest < (AFAR if endless else HUGE) and (math.isnan(bound) or is_known_afar(program, endless, bound)):
         return solution
-    if solution.termination is Termination.INFEASIBLE:
+    if is_infeasible:
         return Solution(Termination.FAILED, "called infeasible: not reliable with functions of unbounded arguments")
     optimal = solution.termination is Termination.OPTIMAL
     return replace(solution, termination=Termination.CONVERGED if optimal else solution.termination, bound=math.nan)
-
-
-def _endless_arguments(program: Program) -> list[Any]:
-    """What roots, quotients and other functions are taken of, where bounds do not limit it."""
-    bodies = [program.model.objective.expr, *(row.body for row in program.model.rows.values())]
-    arguments = (part for node in nodes_in(*map(elementary, bodies)) for part in _argued(node))
-    return [part for part in arguments if any(not abs(end) < _HUGE for end in interval(part))]
-
-
-def _argued(node: Any) -> Sequence[Any]:
-    """What a function is taken of; of sums, products and powers that are polynomials nothing."""
-    if isinstance(node, DivisionExpression):
-        return tuple(node.args[1:])
-    is_function = isinstance(node, (UnaryFunctionExpression, PowExpression)) and not isinstance(node, AbsExpression)
-    return tuple(node.args) if is_function and degree_of(node) is None else ()
 
 
 def _holds_huge_numbers(program: Program) -> bool:
@@ -312,7 +296,7 @@ def _holds_huge_numbers(program: Program) -> bool:
     sides = [side for part in (*program.variables, *program.model.rows.values()) for side in (part.lb, part.ub)]
     with np.errstate(all="ignore"):
         bodies = program.problem.constraints(np.asarray(program.problem.x0, dtype=float)) if len(program.rows) else ()
-    return any(not abs(size) < _HUGE for size in (*(side for side in sides if side is not None), *bodies))
+    return any(not abs(size) < HUGE for size in (*(side for side in sides if side is not None), *bodies))
 
 
 @contextmanager

@@ -93,44 +93,6 @@ def test_a_limit_in_processor_seconds_is_kept_on_a_busy_machine() -> None:
     assert model.solves == 1  # by the clock
 
 
-ENDLESS = {
-    "a hump": (lambda x: -0.5 * pyo.exp(-20 * (x - 2) ** 2) + 0.01 * x, (0, None), -0.480002),
-    "a flat hump": (lambda x: -0.5 * pyo.exp(-20 * (x - 2) ** 4) + 0.01 * x, (0, None), -0.480471),
-    "a step": (lambda x: -1 / (1 + pyo.exp(-20 * (x - 2))) + 0.1 * x, (0, None), -0.768533),
-    "a root": (lambda x: (1 + 20 * (x - 2) ** 2) ** 0.5 - 3.6 * x, (None, None), -6.6067),
-    "a tail": (lambda x: (1 + x) ** -0.05, (0, None), 0.1),
-}
-"""cost → its bounds, what it comes to somewhere: SCIP calls more than that its least."""
-
-
-@pytest.mark.parametrize("name", ENDLESS)
-def test_functions_of_what_has_no_end_are_not_believed(name: str) -> None:
-    cost, bounds, known = ENDLESS[name]
-    m = pyo.ConcreteModel()
-    m.x = pyo.Var(bounds=bounds, initialize=0.0)
-    solution = solve(Program(cost(m.x)), "scip", time_limit=20.0)
-    assert not solution.bound > known + 1e-5
-
-
-def test_an_end_that_several_variables_come_to_together_is_not_believed() -> None:
-    """(1 + x + z)^(−1/20) falls to 0; SCIP calls 0.2 its least, at x = z = 5e13."""
-    m = pyo.ConcreteModel()
-    m.x, m.z = (pyo.Var(bounds=(0, None), initialize=0.0) for _ in range(2))
-    assert not solve(Program((1 + m.x + m.z) ** -0.05), "scip", time_limit=20.0).bound > 0.1
-
-
-def test_functions_of_affine_arguments_and_within_bounds_are_believed() -> None:
-    m = pyo.ConcreteModel()
-    m.x = pyo.Var(bounds=(0, None), initialize=0.0)
-    solution = solve(Program(0.1 * m.x - pyo.log(1 + m.x)), "scip")
-    assert solution.termination is Termination.OPTIMAL
-    assert solution.bound == pytest.approx(0.9 - math.log(10.0), abs=1e-4)
-    m.x.setub(1e3)
-    limited = solve(Program(ENDLESS["a hump"][0](m.x)), "scip", time_limit=20.0)
-    assert limited.termination is Termination.OPTIMAL
-    assert limited.bound == pytest.approx(-0.480002, abs=1e-4)
-
-
 T = Termination
 
 RUN = f'{shlex.quote(pounce())} "$@" >/dev/null'
