@@ -23,7 +23,7 @@ from stackpyomo.games import Follower, Game
 from stackpyomo.solvers import free_row, least_point
 
 from .deviation_rows import value_at
-from .subsets import Terms, held, sum_of, terms_of, written
+from .subsets import Terms, at_levels, expression_of, sum_of, terms_of
 
 
 class Floor(NamedTuple):
@@ -55,7 +55,7 @@ def floor_of(game: Game, followers: Sequence[Follower], cost: Any, least: Callab
         floor -= share * (most + room)
         rows.append(free_row(follower.cost - free, None, room))
     known = {id(v): v for expression in (cost, *(f.cost for f in followers)) for v in variables_in(expression)}
-    floor += least(written(rest, known)) if rows else -math.inf
+    floor += least(expression_of(rest, known)) if rows else -math.inf
     return Floor(floor, tuple(rows)) if math.isfinite(floor) else Floor()
 
 
@@ -68,13 +68,13 @@ def _free_cost(follower: Follower, terms: Terms, endless: set[int]) -> tuple[Any
     if any(id(v) not in own for row in follower.constraints for v in variables_in(row.expr)):
         return 0.0, math.inf
     priced = {part for key in terms if endless.intersection(key) for part in key if part in own}
-    alone = written({key: weight for key, weight in terms.items() if own.keys() >= set(key)}, own)
+    alone = expression_of({key: weight for key, weight in terms.items() if own.keys() >= set(key)}, own)
     point = least_point(alone, [*follower.constraints, *(own[key] == 0.0 for key in priced)])
     levels = {key: 0.0 if key in priced else clipped(point.get(key, 0.0), var) for key, var in own.items()}
     within = all(is_within(value_at(row.body, levels), row.lb, row.ub) for row in follower.constraints)
     if not (point and within):
         return 0.0, math.inf
-    sizes = held({key: abs(weight) for key, weight in terms.items()}, {key: abs(at) for key, at in levels.items()})
+    sizes = at_levels({key: abs(weight) for key, weight in terms.items()}, {key: abs(at) for key, at in levels.items()})
     largest = {key: max(map(abs, interval(var))) for key, var in known.items()}
     most = math.fsum(weight * math.prod(largest[part] for part in key) for key, weight in sizes.items())
-    return written(held(terms, levels), known), most
+    return expression_of(at_levels(terms, levels), known), most

@@ -28,7 +28,7 @@ from .copies import copied
 from .deviation_rows import RowWriter, value_at
 from .interdiction import answer, widened
 from .mpcc import Problem
-from .subsets import are_few, open_values, points_of, sum_of, table, terms_of, written
+from .subsets import are_few, expression_of, open_values, points_of, sum_of, table, terms_of
 
 Point = dict[int, float]  #: id(Var) → its value.
 
@@ -62,7 +62,7 @@ def opposition(game: Game, followers: Sequence[Follower], problem: Problem) -> O
     assert rest is not None
     if any(part in owners for key in rest for part in key):
         return None
-    return Opposition(written(rest, {id(v): v for v in variables_in(problem.cost)}), shares)
+    return Opposition(expression_of(rest, {id(v): v for v in variables_in(problem.cost)}), shares)
 
 
 def _stands_alone(follower: Follower, owners: Mapping[int, str]) -> bool:

@@ -47,7 +47,7 @@ def sum_of(one: Terms, other: Terms, share: float) -> Terms:
     return {key: c for key, c in total.items() if abs(c) > TOLERANCES.determined * sizes[key]}
 
 
-def held(terms: Terms, levels: Mapping[int, float]) -> Terms:
+def at_levels(terms: Terms, levels: Mapping[int, float]) -> Terms:
     """The terms where some of the variables are numbers, id(Var) → its level; none that is 0 then."""
     total: Terms = {}
     for product, weight in terms.items():
@@ -56,7 +56,7 @@ def held(terms: Terms, levels: Mapping[int, float]) -> Terms:
     return {product: weight for product, weight in total.items() if weight}
 
 
-def written(terms: Terms, variables: Mapping[int, Any]) -> Any:
+def expression_of(terms: Terms, variables: Mapping[int, Any]) -> Any:
     """The expression of these terms in the Vars, id(Var) → Var."""
     return sum((c * math.prod((variables[part] for part in key), start=1.0) for key, c in terms.items()), 0.0)
 
