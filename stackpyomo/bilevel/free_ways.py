@@ -18,12 +18,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from stackpyomo.core import TOLERANCES, clipped, is_within
-from stackpyomo.core.expressions import interval, variables_in
+from stackpyomo.core.expressions import Terms, at_levels, expression_of, interval, sum_of, terms_of, variables_in
 from stackpyomo.games import Follower, Game
 from stackpyomo.solvers import free_row, least_point
 
 from .deviation_rows import value_at
-from .subsets import Terms, at_levels, expression_of, sum_of, terms_of
 
 
 class Floor(NamedTuple):

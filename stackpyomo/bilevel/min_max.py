@@ -18,7 +18,7 @@ import numpy as np
 import pyomo.environ as pyo
 
 from stackpyomo.core import TOLERANCES
-from stackpyomo.core.expressions import interval, substituting, variables_in
+from stackpyomo.core.expressions import expression_of, interval, substituting, sum_of, terms_of, variables_in
 from stackpyomo.deviations import Deviation, Deviations, better_replies
 from stackpyomo.games import Follower, Game
 from stackpyomo.games.information import Announcement
@@ -28,7 +28,7 @@ from .copies import copied
 from .deviation_rows import RowWriter, value_at
 from .interdiction import answer, widened
 from .mpcc import Problem
-from .subsets import are_few, expression_of, open_values, points_of, sum_of, table, terms_of
+from .subsets import are_few, open_values, points_of, table
 
 Point = dict[int, float]  #: id(Var) → its value.
 

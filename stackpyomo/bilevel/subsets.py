@@ -11,54 +11,18 @@ rows for the same. Source: F. Yates, The Design and Analysis of Factorial Experi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from pyomo.repn import generate_standard_repn
 
 from stackpyomo.core import TOLERANCES, Array, sides_of
-from stackpyomo.core.expressions import variables_in
+from stackpyomo.core.expressions import Terms, terms_of, variables_in
 from stackpyomo.games import Follower, foreign
 
 from .interdiction import Block, blocks, takes_less
 
 _MOST = 22  # Binaries whose subsets are looked at: 4 million numbers.
-
-Terms = dict[tuple[int, ...], float]  #: (id(Var), …) → coefficient of their product.
-
-
-def terms_of(expression: Any) -> Terms | None:
-    """Those of a quadratic expression, its constant under (); None of another one."""
-    repn = generate_standard_repn(expression, quadratic=True)
-    if repn.nonlinear_expr is not None:
-        return None
-    terms: Terms = {(): float(repn.constant)}
-    terms.update(((id(v),), float(c)) for v, c in zip(repn.linear_vars, repn.linear_coefs, strict=True) if c)
-    squares = zip(repn.quadratic_vars, repn.quadratic_coefs, strict=True)
-    terms.update((tuple(sorted(map(id, pair))), float(c)) for pair, c in squares if c)
-    return terms
-
-
-def sum_of(one: Terms, other: Terms, share: float) -> Terms:
-    """one + share · other, without what is left of a term by rounding."""
-    total = {key: one.get(key, 0.0) + share * other.get(key, 0.0) for key in {**one, **other}}
-    sizes = {key: abs(one.get(key, 0.0)) + abs(share * other.get(key, 0.0)) for key in total}
-    return {key: c for key, c in total.items() if abs(c) > TOLERANCES.determined * sizes[key]}
-
-
-def at_levels(terms: Terms, levels: Mapping[int, float]) -> Terms:
-    """The terms where some of the variables are numbers, id(Var) → its level; none that is 0 then."""
-    total: Terms = {}
-    for product, weight in terms.items():
-        rest = tuple(key for key in product if key not in levels)
-        total[rest] = total.get(rest, 0.0) + weight * math.prod(levels.get(key, 1.0) for key in product)
-    return {product: weight for product, weight in total.items() if weight}
-
-
-def expression_of(terms: Terms, variables: Mapping[int, Any]) -> Any:
-    """The expression of these terms in the Vars, id(Var) → Var."""
-    return sum((c * math.prod((variables[part] for part in key), start=1.0) for key, c in terms.items()), 0.0)
 
 
 def table(terms: Terms, order: Sequence[int]) -> Array:

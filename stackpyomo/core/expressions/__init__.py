@@ -6,6 +6,7 @@ In: Pyomo expressions. Out: proofs of convexity, or none. Law: a proof holds on 
 from .convexity import Curvature, curvature, is_convex_feasible_set, is_convex_problem, range_of
 from .interval_hessian import is_convex_on_box
 from .intervals import root_of
+from .quadratics import Terms, at_levels, expression_of, sum_of, terms_of
 from .sublevel import sublevel_box
 from .terms import (
     UNREADABLE,
@@ -30,11 +31,14 @@ __all__ = [
     "UNREADABLE",
     "Curvature",
     "Substitution",
+    "Terms",
     "affine_terms",
     "apart",
+    "at_levels",
     "curvature",
     "degree_of",
     "elementary",
+    "expression_of",
     "folded",
     "interval",
     "is_affine",
@@ -55,6 +59,8 @@ __all__ = [
     "spelled",
     "sublevel_box",
     "substituting",
+    "sum_of",
     "terms",
+    "terms_of",
     "variables_in",
 ]
