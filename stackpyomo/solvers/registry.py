@@ -42,6 +42,7 @@ from .twins import Twin, closer, twin
 
 logger = logging.getLogger(__name__)
 
+_Ask = Callable[..., Solution]  # (units or None for the program's own, start, limit, more options) → answer.
 _CLOSER = 4  # Times at most that an answer is looked for once more in the units that it tells.
 
 
@@ -141,33 +142,36 @@ def solve(
     began = time.perf_counter()
     if not program.variables:
         return Solution(Termination.OPTIMAL, "nothing to decide", np.zeros(0), np.zeros(0), solver="none")
-    other = twin(program, "MIP" in info.classes)
-    run, options = info.run, dict(options or {})
-    if isinstance(program, ArrayProgram):  # in this process
-        run = partial(run_pounce, _RETRY, None)
+    in_this_process = isinstance(program, ArrayProgram)
+    run = partial(run_pounce, _RETRY, None) if in_this_process else info.run
 
-    def within(natural: Twin, start: Array | None, limit: float | None = time_limit) -> Solution:
-        return natural.back(run(natural.of(program, start), options, limit, tee, None))
+    def ask(natural: Twin | None, start: Array | None, limit: float | None = time_limit, **more: Any) -> Solution:
+        if natural is None:
+            return run(program, {**(options or {}), **more}, limit, tee, start)
+        return natural.back(run(natural.of(program, start), {**(options or {}), **more}, limit, tee, None))
 
-    if other is None:
-        solution = run(program, options, time_limit, tee, start)
-    else:
-        solution = within(other, start)
-        lost = solution.answer is None and solution.termination in (Termination.INFEASIBLE, Termination.FAILED)
-        if (lost and other.is_rough) or ("MIP" not in info.classes and other.is_stretched):
-            plain = run(program, options, time_limit, tee, start)  # units drown each other: asked in both
-            solution = _agreed(program, solution, plain)
-        ended = solution.termination in (Termination.OPTIMAL, Termination.INFEASIBLE)
-        left = math.inf if time_limit is None else time_limit - (time.perf_counter() - began)
-        if info.otherwise and other.is_uneven and ended and left > 0.0:
-            options |= info.otherwise
-            solution = _doubted(program, solution, within(other, start, left if math.isfinite(left) else None))
-    if "MIP" not in info.classes:
-        solution = _closest(program, solution, within)
+    solution = _asked(program, info, ask, start, math.inf if time_limit is None else time_limit)
     solution.seconds = time.perf_counter() - began
     solution.solver = info.name
     logger.debug("%s: %s (%s) in %.3f s", info.name, solution.termination, solution.message, solution.seconds)
     return solution
+
+
+def _asked(program: Program, info: SolverInfo, ask: _Ask, start: Array | None, limit: float) -> Solution:
+    """The answer in natural units, and where these may mislead a solver what it says otherwise, within the limit."""
+    began, proves = time.perf_counter(), "MIP" in info.classes
+    other = twin(program, proves)
+    solution = ask(other, start)
+    if other is not None:
+        lost = solution.answer is None and solution.termination in (Termination.INFEASIBLE, Termination.FAILED)
+        if (lost and other.is_rough) or (not proves and other.is_stretched):
+            solution = _agreed(program, solution, ask(None, start))  # units drown each other: asked in both
+        ended = solution.termination in (Termination.OPTIMAL, Termination.INFEASIBLE)
+        left = limit - (time.perf_counter() - began)
+        if info.otherwise and other.is_uneven and ended and left > 0.0:
+            second = ask(other, start, left if math.isfinite(left) else None, **info.otherwise)
+            solution = _doubted(program, solution, second)
+    return solution if proves else _closest(program, solution, ask)
 
 
 def _integers(program: Program) -> list[Any]:
@@ -204,13 +208,13 @@ def _refutes(program: Program, x: Array, bound: float) -> bool:
     return cost < bound and not is_closed(bound, cost, program.units(x)[2])
 
 
-def _closest(program: Program, solution: Solution, within: Callable[[Twin, Array | None], Solution]) -> Solution:
+def _closest(program: Program, solution: Solution, ask: _Ask) -> Solution:
     """The answer, or a better one in the units that it tells, as long as there is one."""
     for _ in range(_CLOSER):
         finer = None if solution.answer is None else closer(program, solution.answer)
         if finer is None:
             break
-        again = within(finer, solution.answer)
+        again = ask(finer, solution.answer)
         if not _cost(program, again) < _cost(program, solution):
             break
         solution = again
