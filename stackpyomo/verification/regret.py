@@ -460,11 +460,12 @@ def _ask(problem: Composed, solver: str, search: _Search, seconds: float) -> boo
     solution = separable.solve(solver, {**clock, **enough}, limit)
     if solution is None:
         return False
-    _offer(problem, separable, solution)
+    _offer(problem, separable, solution, TOLERANCES.noise)
     if solution.termination.solved and problem.least_known - solution.bound * separable.units[0][0] > within:
-        # Rows met to its tolerance may leave that much of the cost.
-        solution = separable.solve(solver, {**info.tight, **clock}, limit) or solution
-        _offer(problem, separable, solution)
+        # Rows met to its tolerance may leave that much of the cost: where it can do better that is no deviation.
+        sharper = separable.solve(solver, {**info.tight, **clock}, limit) or solution
+        _offer(problem, separable, solution if sharper.x is None else sharper, TOLERANCES.feasibility)
+        solution = sharper
     if solution.termination.maybe_infeasible and problem.home is not None:
         # It says so, too, where it does not know whether the cost has no limit: asked once more without the cost.
         room = Separable([Task(replace(problem, cost=0.0), problem.target, True)]).solve(solver, clock, limit)
@@ -481,13 +482,13 @@ def _point(problem: Composed, separable: Separable, solution: Solution) -> list[
     return problem.target if solution.x is None else next(separable.points(solution))
 
 
-def _offer(problem: Composed, separable: Separable, solution: Solution) -> None:
-    """What a global solver found, if it is there; of a piece that may be empty nothing."""
+def _offer(problem: Composed, separable: Separable, solution: Solution, room: float) -> None:
+    """What a global solver found, if it misses rows by no more than ``room``; of a piece that may be empty nothing."""
     if solution.termination.maybe_infeasible and problem.home is not None:
         return
     point = _point(problem, separable, solution)
     cost = problem.cost_at(point)
-    if problem.violation() <= TOLERANCES.feasibility:
+    if problem.violation() <= room:
         problem.offer(point, cost)
 
 

@@ -176,3 +176,22 @@ def test_an_aggregate_is_held_against_its_own_terms(unit: float) -> None:
     plan = sp.Plan.from_values(sp.Game(m, m.f, aggregates=[m.makes]))
     with pytest.raises(sp.InvalidGame, match="does not hold at the plan"):
         sp.verify(plan)
+
+
+def test_what_a_global_solver_gains_by_missing_a_row_is_no_deviation() -> None:
+    """Nie, Wang and Ye's Example 5.7 in boxes of ±10: rows of size 80 are met to 5e-5, and a cubic pays for that.
+
+    (0, 0, 1) is best: near it the cost on y'y = 1 is −1 + 3/2 y₁² + y₁ y₂ + 5/2 y₂².
+    """
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(-1, 1), initialize=1 - 2.5e-12)
+    m.f = pyo.Block()
+    m.f.y = y = pyo.Var([1, 2, 3], bounds=(-10, 10), initialize={1: 0.0, 2: 0.0, 3: 1 - 2.5e-12})
+    m.f.ball = pyo.Constraint(expr=y[1] ** 2 + y[2] ** 2 + y[3] ** 2 <= m.x)
+    m.f.cut = pyo.Constraint(expr=2 * y[2] * y[3] <= 1)
+    m.f.cost = pyo.Objective(expr=y[1] * y[2] * y[3] + y[2] ** 2 - y[3] ** 3)
+    m.goal = pyo.Objective(expr=(m.x - 1) ** 2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+    assert report.ok
+    assert report.certificate["f"] == "global"
+    assert report.epsilon < 1e-6
