@@ -214,7 +214,8 @@ class Work:
     problem: Problem
     options: Options
     seconds: dict[str, float]
-    #: True if a global solver is asked about every candidate first, and many starts only where it proves nothing.
+    #: True if a global solver is asked about every candidate, and many starts only where it proves nothing: the second,
+    #: from the best of many points, is for wells that nearly tie, which intervals tell apart and SCIP hardly does.
     by_rows: bool = False
 
     def check(self, candidate: Candidate) -> Report | None:
@@ -226,7 +227,7 @@ class Work:
             announced = Announcement(values, math.nan)
             limit = None if self.options.time_limit is None else max(self.options.time_limit, _PATIENCE)
             wanted = {f.name for f in self.followers}
-            report = resolved(self.game, announced, wanted, Effort(time_limit=limit, starts=1 if self.by_rows else 8))
+            report = resolved(self.game, announced, wanted, Effort(time_limit=limit, starts=2 if self.by_rows else 8))
             if self.by_rows and report.ok and not report.certificate.isin(PROVED).all():
                 report = resolved(self.game, announced, wanted, Effort(time_limit=limit))
         if len(self.followers) > _SAMPLED and not self.options.allow_nonconvex:  # not all were looked into before

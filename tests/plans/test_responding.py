@@ -14,6 +14,7 @@ from scipy.optimize import minimize, minimize_scalar
 
 import stackpyomo as sp
 from stackpyomo.bilevel import PlanSearch
+from stackpyomo.verification.batch import Separable
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 
@@ -301,3 +302,26 @@ def test_answers_that_nobody_confirms_are_no_success(monkeypatch: pytest.MonkeyP
     with pytest.raises(sp.NoPlan, match=r"scip: .*, but no re-solve confirms its answer") as refusal:
         sp.stackelberg(sp.Game(m, m.f))
     assert refusal.value.termination == "failed"
+
+
+def test_wells_that_nearly_tie_need_no_global_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mirrlees (1999): near x = 1, where both wells cost the same, SCIP used up what a re-solve may take."""
+    asked: list[str] = []
+    solve = Separable.solve
+
+    def spy(self: Separable, solver: str, *arguments: Any) -> Any:
+        asked.append(solver)
+        return solve(self, solver, *arguments)
+
+    monkeypatch.setattr(Separable, "solve", spy)
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(-2, 2))
+    m.f = pyo.Block()
+    m.f.y = pyo.Var(bounds=(-3, 3))
+    m.f.cost = pyo.Objective(expr=-m.x * pyo.exp(-((m.f.y + 1) ** 2)) - pyo.exp(-((m.f.y - 1) ** 2)))
+    m.goal = pyo.Objective(expr=(m.x - 2) ** 2 + (m.f.y - 1) ** 2)
+    plan = sp.stackelberg(sp.Game(m, m.f))
+    assert plan.quality == "optimal"
+    assert plan.leader_objective == pytest.approx(1.001805907969, rel=1e-7)
+    assert asked
+    assert "scip" not in asked
