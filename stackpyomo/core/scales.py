@@ -357,10 +357,11 @@ def _completed(
     0 where nothing says any. missing: (rows) what they have to be changed by at least.
     """
     balances = sparse.csr_array(sparse.vstack([rows, bends]))
+    own = np.concatenate([known[rows.indices], np.zeros(bends.nnz)])
     floor = np.concatenate([np.zeros(rows.shape[0]) + missing, slopes])
     reaches = known.copy()
     for _ in range(_SWEEPS):
-        median, least = _told(balances, floor, reaches)
+        median, least = _told(balances, floor, reaches, own)
         median = np.where(alone > TOLERANCES.nothing * median, alone, np.minimum(median, turns))
         # By the least step: what a function hardly weighs (a rare observation) asks one row for a step of any size.
         unknown = (known == 0.0) | (~boxed & (known <= TOLERANCES.margin * least) & (not by_size))
@@ -375,16 +376,21 @@ def _turns(bends: Array) -> Array:
     return np.where(bends > 0.0, 1.0 / np.sqrt(np.where(bends > 0.0, bends, 1.0)), np.inf)
 
 
-def _told(balances: sparse.csr_array, floor: Array, reaches: Array) -> tuple[Array, Array]:
-    """Per variable the lower median and the least over its rows of (the row's change otherwise) / (its coefficient)."""
+def _told(balances: sparse.csr_array, floor: Array, reaches: Array, own: Array) -> tuple[Array, Array]:
+    """Per variable the lower median and the least over its rows of (the row's change otherwise) / (its coefficient).
+
+    own: (entries) a step of this size tells the least nothing: the variable itself makes the largest change of the row.
+    """
     most = np.maximum(_largest(balances, reaches), floor)[row_of(balances)]
     use = (balances.data > 0.0) & (most > 0.0)
     column, step = balances.indices[use], most[use] / balances.data[use]
+    others = step > (1.0 + TOLERANCES.noise) * own[use]
+    least = np.full(len(reaches), np.inf)
+    np.minimum.at(least, column[others], step[others])
     order = np.lexsort((step, column))
     column, step = column[order], step[order]
     counts = np.bincount(column, minlength=len(reaches))
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
     middle = first + np.maximum(counts - 1, 0) // 2
-    at = [np.minimum(place, max(len(step) - 1, 0)) for place in (middle, first)]
-    median, least = (np.where(counts > 0, step[place] if len(step) else 0.0, 0.0) for place in at)
-    return median, least
+    median = np.where(counts > 0, step[np.minimum(middle, max(len(step) - 1, 0))] if len(step) else 0.0, 0.0)
+    return median, np.where(np.isfinite(least), least, 0.0)

@@ -163,8 +163,8 @@ class _List:
         self.affine = self.plain.program.is_linear
         self.actions = tuple(v for f in self.followers for v in f.variables)
         # In the action's own unit, or the width of its box where that is less.
-        self.near = tuple(self.distance * (min(1.0, high - low) or 1.0) for low, high in map(bounds_of, self.actions))
-        self.room = dict(zip((self.game.names[id(v)] for v in self.actions), self.near, strict=True))
+        widths = {id(v): high - low for v in self.actions for low, high in [bounds_of(v)]}
+        self.room = {self.game.names[key]: self.distance * (min(1.0, width) or 1.0) for key, width in widths.items()}
         until = time.monotonic() + (self.options.time_limit or _SECONDS)
         reason = ""
         with tracked("listing equilibria", shown=not self.options.tee) as step:
@@ -179,7 +179,7 @@ class _List:
         if len(self.plans) >= self.limit:
             return f"limit={self.limit} reached"
         away = () if self.affine else tuple(self.points)
-        listing = Listing(tuple(self.patterns) if self.affine else (), away, self.actions, self.near)
+        listing = Listing(tuple(self.patterns) if self.affine else (), away, self.actions, tuple(self.room.values()))
         exact = Equilibrium(self.problem, self.made, listing, self.work.seconds, self.log)
         answer = exact.solve("scip", until=until, tee=self.options.tee, tight=True)
         if answer.termination is Termination.INFEASIBLE:
@@ -209,10 +209,18 @@ class _List:
         best = answer if polished is None else polished
         if polished is not None and polished.x is not None:
             x = polished.x
+        if self.affine:
+            self._narrow(x)
         self.patterns.append(tuple(map(bool, active)))
         exactly = {**self.made.at_bounds(active), **self.plain.program.levels(x)}  # what no row holds is nowhere else
         self.points.append({**values, **exactly})
         return self._judged(Candidate(replace(best, x=x), self.plain, exactly), x, active)
+
+    def _narrow(self, x: Array) -> None:
+        """Patterns tell points apart, however near: what counts as near is so beside the reaches of all of them."""
+        for var, reach in zip(self.plain.program.variables, self.plain.program.units(x)[0].tolist(), strict=True):
+            if (name := self.game.names.get(id(var), "")) in self.room:
+                self.room[name] = min(self.room[name], self.distance * reach)
 
     def _judged(self, candidate: Candidate, x: Array, active: Array) -> str:
         """Keep a point as a plan, or the piece of a continuum it lies in; returns why the list cannot go on."""
@@ -314,7 +322,8 @@ class _List:
     def _is_within(self, plan: Plan) -> bool:
         """True if the plan is an end of a piece, where another pattern begins."""
         levels = {id(v): plan.values[self.game.names[id(v)]] for v in self.actions}
-        return any(piece.holds(levels, dict(zip(levels, self.near, strict=True))) for piece in self.faces)
+        near = {id(v): self.room[self.game.names[id(v)]] for v in self.actions}
+        return any(piece.holds(levels, near) for piece in self.faces)
 
     def _key(self, plan: Plan, groups: Sequence[Sequence[str]]) -> tuple[Any, ...]:
         """Its actions, those of exchangeable followers in order."""

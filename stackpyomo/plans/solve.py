@@ -261,7 +261,7 @@ def nash(
         The most that "all" lists.
     distance : float, default 1e-3
         By how much two of the list differ in some action, in its unit (in widths of its box where that is smaller than
-        1).
+        1; where followers' slopes are affine, in its size at any of the list where that is smaller).
     proof_seconds : float, optional
         As for :func:`leader_optimal`.
 

@@ -63,7 +63,13 @@ class Twin:
 
     @property
     def is_rough(self) -> bool:
-        """Whether an entry of its rows may be so small that a solver takes it for nothing, and a row for broken."""
+        """Whether an entry of its rows may be so small that a solver takes it for nothing, and a row for broken.
+
+        Those of affine rows are known; of others as much as units lie apart is thought possible.
+        """
+        if self.program.is_linear:
+            entries = np.abs(self.program.jacobian(self.program.problem.x0).data)
+            return _spread(np.append(entries[entries > 0.0], 1.0)) > _STRETCHED
         return _spread(self.steps) * _spread(self.units) > _STRETCHED
 
     def of(self, program: Program, start: Array | None) -> Program:

@@ -84,6 +84,17 @@ def test_where_only_curvature_is_left_it_tells_a_step_by_the_other_changes(unit:
     assert reaches["u"] == pytest.approx(2.0 * unit, rel=1e-6), "1/√(f''/16)"
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e6])
+@pytest.mark.parametrize("slope", [0.0, 1e-9, 0.1])
+def test_a_solvers_0_is_nothing_whether_others_have_a_slope_or_not(slope: float, unit: float) -> None:
+    """3e-9 of (a + 1)², a ≥ 0, beside (t − 1)² whose slope is gone: the change that a makes by itself is no size."""
+    m = pyo.ConcreteModel()
+    m.a, m.t = pyo.Var(bounds=(0, None), initialize=3e-9 * unit), pyo.Var(initialize=(1.0 + slope) * unit)
+    reaches, found = units_of((m.a / unit + 1) ** 2 + 0.01 * (m.t / unit - 1) ** 2)
+    assert reaches["a"] == pytest.approx(unit, rel=1e-6)
+    assert found.of_rows()[0] == pytest.approx(2.2, rel=0.1)
+
+
 def test_a_slope_of_zero_without_curvature_is_nothing() -> None:
     """d(xy)/dx = 0 at y = 0, and nothing bends along x: 0 over an endless step."""
     m = pyo.ConcreteModel()

@@ -81,6 +81,26 @@ def coordination() -> tuple[Any, sp.Game]:
     return box_game(np.array([[1.0, -3.0], [-3.0, 1.0]]), np.array([1.0, 1.0]))
 
 
+@pytest.mark.parametrize(
+    ("unit", "money", "top"),
+    [(1.0, 1.0, 4.0), (1e4, 1e-3, 4.0), (1e6, 1e-3, 1000.0), (1e-4, 1e3, 1000.0), (1e-4, 1e3, 1e5)],
+)
+def test_a_list_is_complete_where_actions_and_costs_count_in_far_units(unit: float, money: float, top: float) -> None:
+    """Each of two wants 1 of its own and loses 3 a b: one of them has all, or both have 0.4."""
+    m = pyo.ConcreteModel()
+    m.p = pyo.Block([1, 2])
+    for block in m.p.values():
+        block.u = pyo.Var(bounds=(0, top * unit))
+    first, second = (block.u / unit for block in m.p.values())
+    for block, own in zip(m.p.values(), (first, second), strict=True):
+        block.cost = pyo.Objective(expr=money * ((own - 1) ** 2 + 3 * first * second))
+    m.goal = pyo.Objective(expr=first)
+    equilibria = sp.nash(sp.Game(m, followers=m.p), equilibrium="all")
+    assert equilibria.complete, equilibria.reason
+    levels = sorted([plan.value(block.u) / unit for block in m.p.values()] for plan in equilibria)
+    assert np.array(levels) == pytest.approx(np.array([[0.0, 1.0], [0.4, 0.4], [1.0, 0.0]]), abs=1e-6)
+
+
 def test_a_list_that_stops_says_so() -> None:
     _, game = coordination()
     equilibria = sp.nash(game, equilibrium="all", limit=2)

@@ -8,7 +8,7 @@ import pytest
 from pyomo.repn import generate_standard_repn
 
 import stackpyomo as sp
-from stackpyomo.solvers import Program, free_row, registry, solve
+from stackpyomo.solvers import Program, Termination, free_row, registry, solve
 from stackpyomo.solvers.twins import twin
 
 
@@ -101,3 +101,15 @@ def test_a_box_that_is_there_to_have_one_costs_no_accuracy(width: float, unit: f
     solution = solve(Program(money * ((x - 2) ** 2 + (x - 2) * (m.y - 0.25) + (m.y - 0.25) ** 2), []))
     assert solution.x is not None
     assert solution.x / [unit, 1.0] == pytest.approx([2.0, 0.25], abs=1e-4)
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1e-8])
+def test_what_natural_units_refute_is_not_asked_of_numbers_that_are_dropped(unit: float) -> None:
+    """4 · 10⁻⁵ x + y = 10⁻³, x ≥ 10², y ≥ 0, in far units: SCIP takes the coefficient of x, as written, for 0."""
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(bounds=(1e2 / unit, 2e2 / unit)), pyo.Var(bounds=(0, None))
+    program = Program(0.0, [4e-5 * unit * m.x + m.y == 1e-3])
+    made = twin(program, exact=True)
+    assert made is not None
+    assert not made.is_rough
+    assert solve(program, "scip").termination is Termination.INFEASIBLE
