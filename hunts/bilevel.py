@@ -15,7 +15,7 @@ import stackpyomo as sp
 
 from .drafts import Draft, Side, number
 from .ledger import Ledger
-from .oracles import best_deviation, natural_scale
+from .oracles import best_deviation, natural_scale, unknown
 
 __all__ = ["affine", "affine_game", "curved", "follows"]
 
@@ -210,7 +210,7 @@ def follows(draft: Draft, plan: sp.Plan, random: np.random.Generator, ledger: Le
     for k, side in enumerate(draft.followers):
         seen = best_deviation(side, None, at, random)
         scale = max(natural_scale(side, at, random), 1e-9)
-        holds = seen.gain <= _SAME * max(scale, 1e-3)
+        holds = seen.gain <= _SAME * max(scale, 1e-3) + unknown(side, at, seen)
         why = f"f{k} gains {seen.gain:.4g} (its cost changes by {scale:.3g}) by {seen.values}"
         if plan.quality == "optimal":
             ledger.claim("followers answer: optimal plan", holds, why, script)

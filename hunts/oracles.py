@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 
 from .drafts import Box, Draft, Side, evaluated
 
-__all__ = ["Deviation", "Rule", "best_deviation", "is_bent_down", "natural_scale", "slopes"]
+__all__ = ["Deviation", "Rule", "best_deviation", "is_bent_down", "natural_scale", "slopes", "unknown"]
 
 _SAMPLES = 3000
 
@@ -157,6 +157,17 @@ def natural_scale(
     levels = played(side, None, plan)(np.vstack([here, points]))
     levels = levels[np.isfinite(levels)]
     return float(levels.max() - levels.min()) if len(levels) else 0.0
+
+
+def unknown(side: Side, plan: Mapping[str, float], deviation: Deviation) -> float:
+    """How much of a gain hangs on the last digits of what others do: on a billionth of it, or of 1.
+
+    Far out, at u = 2e5 say, a slope of 2 (x − 1) makes something of any x that is not 1 to all its digits.
+    """
+    others = {name: 1e-9 * max(1.0, abs(level)) for name, level in plan.items() if name not in side.boxes}
+    moved = ({**plan, name: plan[name] + step} for name, step in others.items())
+    gains = [float(side.value(at) - side.value({**at, **deviation.values})) for at in (plan, *moved)]
+    return sum(abs(gain - gains[0]) for gain in gains)
 
 
 def is_bent_down(

@@ -15,7 +15,7 @@ from hunts.__main__ import HUNTS, main, play
 from hunts.bilevel import Affine
 from hunts.drafts import Draft, Side
 from hunts.ledger import Ledger
-from hunts.oracles import Rule, best_deviation, is_bent_down, natural_scale
+from hunts.oracles import Deviation, Rule, best_deviation, is_bent_down, natural_scale, unknown
 from hunts.switches import Mixed
 from hunts.tolls import Network
 
@@ -89,6 +89,13 @@ def test_the_oracle_sees_what_has_no_end_and_what_bends_down() -> None:
     assert best_deviation(endless, None, {"u": 1.0}, random).gain > 1e6
     assert is_bent_down(lambda z: z[:, 0] ** -2.0, [(-2.0, 2.0)], random) is not None
     assert is_bent_down(lambda z: z[:, 0] ** 2 + z[:, 1] ** 4, [(-2.0, 2.0)] * 2, random) is None
+
+
+def test_the_last_digits_of_a_toll_count_far_out_alone() -> None:
+    """Of u (t − 1) a billionth of t = 1 makes 2e-4 at u = 2e5, and 1e-9 at 1: no room for a gain of 1e-7 there."""
+    side = Side({"u": (0.0, math.inf)}, "u*(t - 1)")
+    for level, room in ((2e5, 2e-4), (1.0, 1e-9)):
+        assert unknown(side, {"t": 1.0, "u": level}, Deviation(0.0, {"u": 0.0})) == pytest.approx(room, rel=1e-6)
 
 
 def test_the_oracle_knows_what_tolls_earn() -> None:
