@@ -18,7 +18,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from stackpyomo.core import TOLERANCES, clipped, is_within
-from stackpyomo.core.expressions import Terms, at_levels, expression_of, interval, sum_of, terms_of, variables_in
+from stackpyomo.core.expressions import (
+    Terms,
+    at_levels,
+    expression_of,
+    interval,
+    is_affine,
+    sum_of,
+    terms_of,
+    variables_in,
+)
 from stackpyomo.games import Follower, Game
 from stackpyomo.solvers import free_row, least_point
 
@@ -61,14 +70,17 @@ def floor_of(game: Game, followers: Sequence[Follower], cost: Any, least: Callab
 def _free_cost(follower: Follower, terms: Terms, endless: set[int]) -> tuple[Any, float]:
     """(J_k(x, v), the most that its terms come to), v of least own cost with 0 of every action with an endless price.
 
-    The most is ∞ where there is no such v. Terms may cancel each other: by them it is known how far rounding goes.
+    The most is ∞ where there is no such v. Terms may cancel each other: by them it is known how far rounding goes. Any
+    v in the set will do: where cost or rows are curved a proof that it costs least may take for ever.
     """
     own, known = {id(v): v for v in follower.variables}, {id(v): v for v in variables_in(follower.cost)}
     if any(id(v) not in own for row in follower.constraints for v in variables_in(row.expr)):
         return 0.0, math.inf
     priced = {part for key in terms if endless.intersection(key) for part in key if part in own}
     alone = expression_of({key: weight for key, weight in terms.items() if own.keys() >= set(key)}, own)
-    point = least_point(alone, [*follower.constraints, *(own[key] == 0.0 for key in priced)])
+    exact = is_affine(alone, *(row.body for row in follower.constraints))
+    rows = [*follower.constraints, *(own[key] == 0.0 for key in priced)]
+    point = least_point(alone, rows, None if exact else "auto")
     levels = {key: 0.0 if key in priced else clipped(point.get(key, 0.0), var) for key, var in own.items()}
     within = all(is_within(value_at(row.body, levels), row.lb, row.ub) for row in follower.constraints)
     if not (point and within):

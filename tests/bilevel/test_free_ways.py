@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pyomo.environ as pyo
@@ -12,6 +13,7 @@ import stackpyomo as sp
 from stackpyomo.bilevel.deviation_rows import value_at
 from stackpyomo.bilevel.free_ways import floor_of
 from stackpyomo.bilevel.implied_boxes import least_cost
+from stackpyomo.solvers import registry
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 
@@ -95,3 +97,20 @@ def test_a_free_way_that_costs_nothing_in_all_leaves_room_for_its_terms(money: f
     (row,) = _floor(sp.Game(m, m.f)).rows
     best = {id(m.t): 1.0, id(m.f.y): 0.0, id(m.f.a): -1.0, id(m.f.b): -1.0}
     assert value_at(row.body, best) <= row.ub
+
+
+def test_of_a_free_way_no_proof_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A way with a toll for 2, a free one for 5, and 100 (z − 2 − y)² of an action z without an end.
+
+    SCIP does not close such squares where z has no end, and took more than ten minutes whatever the time limit was.
+    """
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(0, None)), pyo.Block()
+    m.f.y, m.f.z = pyo.Var([0, 1], bounds=(0, 1)), pyo.Var()
+    m.f.trip = pyo.Constraint(expr=m.f.y[0] + m.f.y[1] == 1)
+    square = (m.f.z - 2 - m.f.y[0]) ** 2
+    m.f.cost = pyo.Objective(expr=2 * m.f.y[0] + 5 * m.f.y[1] + 100 * square + m.t * m.f.y[0])
+    m.revenue = pyo.Objective(expr=m.t * m.f.y[0], sense=pyo.maximize)
+    never = replace(registry["scip"], run=lambda *_: pytest.fail("a proof was asked for"))
+    monkeypatch.setitem(registry, "scip", never)
+    assert _floor(sp.Game(m, m.f)).least <= -3.0, "what the toll earns"
