@@ -130,6 +130,7 @@ def _drawn(random: np.random.Generator, money: float, price: float) -> tuple[Any
     count = int(sizes.sum())
     seen = int(random.integers(1, count + 1))
     shown = np.round(random.normal(size=(seen, count)), 2) if random.random() < 0.6 else np.eye(count)
+    shown[~shown.any(axis=1), 0] = 1.0  # a signal that rounds to 0 is none, and refused as such
     return m, _Linear(*(np.concatenate(each) for each in zip(*parts, strict=True)), shown), levels
 
 

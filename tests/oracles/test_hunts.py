@@ -72,6 +72,13 @@ def test_tolls_that_were_called_optimal_and_were_not(seed: int, number: int, tmp
     assert ledger.made["tolls", "optimal"] == 1
 
 
+def test_a_signal_that_rounds_to_0_is_not_drawn(tmp_path: Path) -> None:
+    """Its refusal was taken for a claim of payments without an end."""
+    ledger = Ledger(tmp_path)
+    play("wishes", 20261210, range(206, 207), ledger)
+    assert not ledger.refuted, "\n".join(ledger.reasons)
+
+
 def test_the_oracle_knows_the_driver_by_hand() -> None:
     """At a constant toll the driver gains 0.16; under the gain 4/3 nothing; cut at a toll of 0.1 something again."""
     random = np.random.default_rng(0)
