@@ -33,6 +33,7 @@ from stackpyomo.games import GameStructure
 from stackpyomo.solvers import BadRow, Program, evaluated_rows, scales_of
 
 from .best_response import Composed, idle_of, limited_by_others
+from .samples import narrowed
 from .wanted import UNHELD, beside_nothing, wanted_by_leader
 
 _ROUNDING = 8.0 * sys.float_info.epsilon
@@ -96,6 +97,9 @@ def _measure(problems: Sequence[Composed], wanted: Mapping[int, float]) -> None:
         far = np.array([wanted.get(id(v), math.inf) for v in program.variables])
         box = np.maximum(program.bounds[0], plan - far), np.minimum(program.bounds[1], plan + far)
         units = scales_of(program, plan, own, terms, bounds=box)
+        if (left := _left_by_rows(program, plan, box, units.slopes, problems)) is not None:
+            box = left
+            units = scales_of(program, plan, own, terms, bounds=box)
     except (BadRow, InvalidGame):
         if len(problems) > 1:
             middle = len(problems) // 2
@@ -135,6 +139,39 @@ def _measure(problems: Sequence[Composed], wanted: Mapping[int, float]) -> None:
         if not all(sized[c] for c in columns if c >= 0):
             reconsider(problem)
             _look_outward(problem, [i for i, c in enumerate(columns) if c >= 0 and not sized[c]])
+
+
+def _left_by_rows(
+    program: Program, plan: Array, box: tuple[Array, Array], slopes: sparse.csr_array, problems: Sequence[Composed]
+) -> tuple[Array, Array] | None:
+    """The box with what rows leave of actions that the plan has at 0, where that is far less; None: of nobody.
+
+    Of 0 in a box of 1e6 nothing tells a reach but the rows, which a size of that box would let anything miss.
+    """
+    (low, high), place = (box[0].copy(), box[1].copy()), {id(v): i for i, v in enumerate(program.variables)}
+    held = _held(program, plan, high - low, slopes)
+    for problem in problems if held else ():
+        own = [(place[id(v)], n) for n, v in enumerate(problem.variables) if place.get(id(v)) in held]
+        lows, highs = narrowed(problem) if own else box
+        for column, number in own:
+            step = 0.0 if problem.variables[number].is_continuous() else 1.0
+            least, most, width = lows[number] - step, highs[number] + step, high[column] - low[column]
+            if TOLERANCES.noise * width < most - least < TOLERANCES.margin * width:
+                low[column], high[column] = max(low[column], least), min(high[column], most)
+    return None if ((low == box[0]) & (high == box[1])).all() else (low, high)
+
+
+def _held(program: Program, plan: Array, width: Array, slopes: sparse.csr_array) -> set[int]:
+    """The variables at 0 that some row lets go no farther than a small part of their box."""
+    near = np.isfinite(width) & (np.abs(plan) <= TOLERANCES.nothing * width)
+    if not near.any() or not len(program.rows):
+        return set()
+    body, (floor, ceiling) = np.asarray(program.problem.constraints(plan)), program.row_bounds
+    entries = slopes[1:].tocoo()
+    with np.errstate(invalid="ignore"):  # a row may have no value at the plan
+        room = np.minimum(np.abs(floor - body), np.abs(ceiling - body))
+        far = TOLERANCES.margin * entries.data * np.where(near, width, 0.0)[entries.col] > room[entries.row]
+    return set(entries.col[far].tolist())
 
 
 def _terms_of(program: Program, problems: Sequence[Composed], asked: Array) -> Array:

@@ -109,6 +109,13 @@ def row_ranges(problem: Composed) -> tuple[Array, Array]:
         return box_of(problem.variables)
 
 
+def narrowed(problem: Composed) -> tuple[Array, Array]:
+    """(lowest, highest) value of each own variable by its bounds and what the rows leave of them."""
+    with _within(problem, *box_of(problem.variables)):
+        tighten(problem.rows)
+        return box_of(problem.variables)
+
+
 def tighten(rows: Iterable[Any], sweeps: int = _SWEEPS) -> None:
     """Narrow the bounds of the rows' own Vars to what the rows leave of them. Of one affine row a sweep says it all."""
     errors = suppress(InfeasibleConstraintException, PyomoException, ArithmeticError, ValueError, TypeError)

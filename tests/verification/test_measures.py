@@ -516,3 +516,20 @@ def test_bounds_in_a_row_of_their_own_tell_a_reach_as_bounds_do(level: float, ac
         assert report.ok, (kind, report)
         scales[kind] = report.scale["f"]
     assert scales == pytest.approx(dict.fromkeys(scales, 2 * money), rel=1e-6)
+
+
+@pytest.mark.parametrize("widest", [1e4, 1e7, 1e9])
+@pytest.mark.parametrize("curved", [True, False])
+@pytest.mark.parametrize(("whole", "limit"), [(True, 0.5), (True, 2.5), (False, 2.5)])
+def test_rows_tell_the_reach_of_0_in_a_box_far_wider(whole: bool, limit: float, curved: bool, widest: float) -> None:
+    """Of v² ≤ 6.25 with v in [0, 1e5] an answer of 44 was found, for a millionth of 1e10 was nothing to the row."""
+    m = pyo.ConcreteModel()
+    m.x, m.f = pyo.Var(bounds=(0, 1), initialize=0.0), pyo.Block()
+    m.f.v = pyo.Var(bounds=(0, widest), domain=pyo.Integers if whole else pyo.Reals, initialize=0)
+    m.f.row = pyo.Constraint(expr=m.f.v**2 <= limit**2 if curved else 2 * m.f.v <= 2 * limit)
+    m.f.cost = pyo.Objective(expr=(m.x - 1) * m.f.v)
+    m.goal = pyo.Objective(expr=m.x)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+    best = math.floor(limit) if whole else limit
+    assert report.regret["f"] == pytest.approx(best, rel=1e-5)
+    assert bool(report.ok) is (best == 0)
