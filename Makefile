@@ -6,17 +6,18 @@ INSTALL := $(RUN) pip install -qq --disable-pip-version-check
 # cyipopt is built from source, so it is asked for only where the Ipopt library is installed.
 EXTRAS := test,dask,docs,grid,load,mpi,notebooks,parquet,plot,traffic$(shell pkg-config --exists ipopt 2>/dev/null && echo ,ipopt)
 
-.PHONY: help demo test explore hunt docs lint types clean
+.PHONY: help demo test test-all explore hunt docs lint types clean
 
 help:
-	@echo "make demo    set up the core and run models/grid_prices.py: plan, prices, report"
-	@echo "make test    set up everything and run the whole test suite"
-	@echo "make explore the same with four times as many random games, and others"
-	@echo "make hunt    random games against independent oracles: make hunt SEED=7 COUNT=500 HUNT=affine"
-	@echo "make docs    build the documentation into build/docs"
-	@echo "make lint    check style with ruff, docstrings with numpydoc, spelling with codespell"
-	@echo "make types   check types with mypy"
-	@echo "make clean   remove .venv, caches and build results"
+	@echo "make demo     set up the core and run models/grid_prices.py: plan, prices, report"
+	@echo "make test     set up everything and run the tests, but for those that take longest"
+	@echo "make test-all the whole test suite"
+	@echo "make explore  the same with four times as many random games, and others"
+	@echo "make hunt     random games against independent oracles: make hunt SEED=7 COUNT=500 HUNT=affine"
+	@echo "make docs     build the documentation into build/docs"
+	@echo "make lint     check style with ruff, docstrings with numpydoc, spelling with codespell"
+	@echo "make types    check types with mypy"
+	@echo "make clean    remove .venv, caches and build results"
 	@echo "Another Python: make demo PYTHON=python3.12"
 
 demo: $(VENV)/.core
@@ -24,6 +25,9 @@ demo: $(VENV)/.core
 
 # Two side by side, who is done takes from the other: many tests wait for processes of their own.
 test: $(VENV)/.full
+	@$(RUN) pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: $(VENV)/.full
 	@$(RUN) pytest -n 2 --dist worksteal
 
 explore: $(VENV)/.full
