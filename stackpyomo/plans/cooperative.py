@@ -257,8 +257,8 @@ def _own_problem(rows: FollowerRows, private: set[int], values: Mapping[str, flo
         for follower in rows.followers:
             if follower.objective is not None and any(id(v) in private for v in follower.variables):
                 costs.append(follower.sign * walk(follower.objective.expr))
-                mine = (c for c in follower.constraints if any(id(v) in private for v in variables_in(c.expr)))
-                rows_left += [free_row(walk(c.body), c.lb, c.ub) for c in mine]
+                own = (c for c in follower.constraints if any(id(v) in private for v in variables_in(c.expr)))
+                rows_left += [free_row(walk(c.body), c.lb, c.ub) for c in own]
         return Program(pyo.quicksum(costs), rows_left)
     except (ArithmeticError, ValueError, BadRow):
         return None

@@ -226,10 +226,10 @@ class Work:
             values = self.game.completed(candidate.values)
             announced = Announcement(values, math.nan)
             limit = None if self.options.time_limit is None else max(self.options.time_limit, _PATIENCE)
-            wanted = {f.name for f in self.followers}
-            report = resolved(self.game, announced, wanted, Effort(time_limit=limit, starts=2 if self.by_rows else 8))
+            names = {f.name for f in self.followers}
+            report = resolved(self.game, announced, names, Effort(time_limit=limit, starts=2 if self.by_rows else 8))
             if self.by_rows and report.ok and not report.certificate.isin(PROVED).all():
-                report = resolved(self.game, announced, wanted, Effort(time_limit=limit))
+                report = resolved(self.game, announced, names, Effort(time_limit=limit))
         if len(self.followers) > _SAMPLED and not self.options.allow_nonconvex:  # not all were looked into before
             doubtful = [f for f in self.followers if report.certificate[f.name] not in PROVED]
             _nonconvex(doubtful, self.game, self.options, able=self.by_rows)

@@ -110,8 +110,8 @@ def least_point(
     except BadRow:
         return {}
     solution = solve(program, solver or prover(program), time_limit=time_limit)
-    held = solution.termination.solved or solution.termination.limited
-    return program.levels(solution.x) if held and solution.x is not None else {}
+    ended = solution.termination.solved or solution.termination.limited
+    return program.levels(solution.x) if ended and solution.x is not None else {}
 
 
 def solve(

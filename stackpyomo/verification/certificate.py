@@ -63,8 +63,8 @@ def certificate(report: Report) -> dict[str, Any]:
         raise InvalidGame("to_certificate: a signal that is not linear has no place in a certificate yet.")
     names = {name: identifiers(game)[id(v)] for name, v in game.variables_by_name.items() if not v.fixed}
     written = document(game)
-    wanted = {str(name) for name in report.regret.index}
-    pieces = list(composed(game, announced, wanted))
+    judged = {str(name) for name in report.regret.index}
+    pieces = list(composed(game, announced, judged))
     shorts = dict(zip(game.followers, (player["name"] for player in written["followers"]), strict=True))
     claims = {
         shorts[piece.follower.name]: _claims(report, piece, names, announced.saturate)
@@ -214,9 +214,9 @@ def multipliers_at(
                 owners.append((-1, sign))
     multipliers = [0.0] * len(equal)
     normals = np.array(columns).reshape(-1, size).T
-    wanted = -_gradient(cost, size)
-    if np.isfinite(normals).all() and np.isfinite(wanted).all():
-        for (number, sign), part in zip(owners, least_nonnegative(normals, wanted), strict=True):
+    force = -_gradient(cost, size)
+    if np.isfinite(normals).all() and np.isfinite(force).all():
+        for (number, sign), part in zip(owners, least_nonnegative(normals, force), strict=True):
             if number >= 0:
                 multipliers[number] += sign * float(part)
     return multipliers[: len(rows)], multipliers[len(rows) :]

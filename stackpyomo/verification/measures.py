@@ -149,9 +149,9 @@ def _left_by_rows(
     Of 0 in a box of 1e6 nothing tells a reach but the rows, which a size of that box would let anything miss.
     """
     (low, high), place = (box[0].copy(), box[1].copy()), {id(v): i for i, v in enumerate(program.variables)}
-    held = _held(program, plan, high - low, slopes)
-    for problem in problems if held else ():
-        own = [(place[id(v)], n) for n, v in enumerate(problem.variables) if place.get(id(v)) in held]
+    stopped = _stopped_short(program, plan, high - low, slopes)
+    for problem in problems if stopped else ():
+        own = [(place[id(v)], n) for n, v in enumerate(problem.variables) if place.get(id(v)) in stopped]
         lows, highs = narrowed(problem) if own else box
         for column, number in own:
             step = 0.0 if problem.variables[number].is_continuous() else 1.0
@@ -161,7 +161,7 @@ def _left_by_rows(
     return None if ((low == box[0]) & (high == box[1])).all() else (low, high)
 
 
-def _held(program: Program, plan: Array, width: Array, slopes: sparse.csr_array) -> set[int]:
+def _stopped_short(program: Program, plan: Array, width: Array, slopes: sparse.csr_array) -> set[int]:
     """The variables at 0 that some row lets go no farther than a small part of their box."""
     near = np.isfinite(width) & (np.abs(plan) <= TOLERANCES.nothing * width)
     if not near.any() or not len(program.rows):

@@ -153,9 +153,9 @@ class _Joint:
             copy = self.copies[id(var)]
             moved: Any = copy - self.target[id(copy)]
             for column, share in entries_in(responses.shares, number):
-                mine = self.copies.get(id(actions[column]))
-                if mine is not None:
-                    moved = moved - share * (mine - self.target[id(mine)])
+                action = self.copies.get(id(actions[column]))
+                if action is not None:
+                    moved = moved - share * (action - self.target[id(action)])
             yield free_row(moved, 0.0, 0.0)
 
 

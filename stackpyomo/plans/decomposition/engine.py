@@ -140,9 +140,9 @@ def _values(run: Run) -> dict[str, float]:
     owned: dict[str, float] = {}
     for name, point in run.best.points.items():
         bundle = run.copies[name]
-        mine = run.partition.owned(bundle.number) | shared
+        keys = run.partition.owned(bundle.number) | shared
         pairs = zip(bundle.program.variables, point.tolist(), strict=True)
-        owned.update((names[id(v)], value) for v, value in pairs if id(v) in mine and id(v) in names)
+        owned.update((names[id(v)], value) for v, value in pairs if id(v) in keys and id(v) in names)
     return owned
 
 
@@ -180,8 +180,8 @@ def _followers(run: Run, values: Mapping[str, float]) -> tuple[dict[str, float],
 def _indifferent(run: Run) -> set[int]:
     """ids of this rank's actions that nobody's problem holds but their owner's."""
     game = run.partition.game
-    mine = [f for c in run.copies.values() for f in run.partition.members[c.number]]
-    free = {id(v) for f in mine for v in f.variables}
+    followers = [f for c in run.copies.values() for f in run.partition.members[c.number]]
+    free = {id(v) for f in followers for v in f.variables}
     free.difference_update(id(v) for v in variables_in(game.leader.cost))
     for constraint in game.leader.constraints if free else ():
         free.difference_update(id(v) for v in variables_in(constraint.expr))

@@ -291,8 +291,8 @@ class Run:
         apart = math.sqrt(self.team.sum(sum(float(rho @ (c.x - shared) ** 2) for c in self.copies.values())))
         moved = math.sqrt(self.partition.count * float(rho @ (shared - self._last) ** 2))
         if apart > _UNEVEN * moved or moved > _UNEVEN * apart:
-            wanted = min(max(math.sqrt(apart / moved), 1.0 / _STEP), _STEP) if moved > 0.0 else _STEP
-            scaled = min(max(self._scaled * wanted, 1.0 / _REACH), _REACH)
+            factor = min(max(math.sqrt(apart / moved), 1.0 / _STEP), _STEP) if moved > 0.0 else _STEP
+            scaled = min(max(self._scaled * factor, 1.0 / _REACH), _REACH)
             self._set_rho(ph, rho * (scaled / self._scaled))
             self._scaled = scaled
 

@@ -264,8 +264,8 @@ class Partition:
     def first(self) -> list[VarData]:
         """What all copies must agree on: the leader's variables that several bundles feel, then the links."""
         derived = {id(v) for v in self.derived}
-        mine = (v for i, v in self._leaders.items() if i in self._used and i not in self._homes and i not in derived)
-        return [*mine, *(link.variable for link in self.links)]
+        felt = (v for i, v in self._leaders.items() if i in self._used and i not in self._homes and i not in derived)
+        return [*felt, *(link.variable for link in self.links)]
 
     @cached_property
     def forces(self) -> tuple[list[VarData], list[VarData]]:
