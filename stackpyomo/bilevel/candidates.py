@@ -186,7 +186,7 @@ class Candidates:
         best = self.best
         assert best is not None
         plain = self._equilibrium(self.kkt, None)
-        return plain.program.units(plain.point(best.values))[2]
+        return plain.program.objective_unit(plain.point(best.values))
 
     def _is_refuted(self, bound: float, cost: float) -> bool:
         """True of a bound that a verified answer undercuts."""

@@ -294,7 +294,7 @@ class _Search:
         """How much the leader's cost changes over the reach of one variable, at the plan for the best answer."""
         problem = leading_problem(self.game, {f.name for f in self.worst.followers})
         program = Program(problem.cost, [constraint for _, constraint in problem.constraints])
-        return program.units(program.vector(self.optimistic.values, self.game.names))[2]
+        return program.objective_unit(program.vector(self.optimistic.values, self.game.names))
 
     # --- whether the infimum is reached -------------------------------------------------------------------------------
 

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -234,7 +233,7 @@ def run_pyomo(
             left = None if time_limit is None else max(time_limit - (time.monotonic() - began), 0.1)
             solution = attempt(program, {**options, **extra}, left, tee)
             if solution.termination is Termination.INFEASIBLE and _holds_huge_numbers(program):
-                return Solution(Termination.FAILED, "called infeasible: not reliable beside numbers of 1e15 and more")
+                return solution.without_proof("not reliable beside numbers of 1e15 and more")
             if solution.termination is Termination.INFEASIBLE and not doubted and not program.is_linear:
                 doubted = True
             elif solution.termination not in (Termination.FAILED, Termination.INFEASIBLE_OR_UNBOUNDED):
@@ -285,10 +284,7 @@ def _believed(program: Program, solution: Solution) -> Solution:
     bound = math.inf if is_infeasible else solution.bound
     if farthest < (AFAR if endless else HUGE) and (math.isnan(bound) or is_known_afar(program, endless, bound)):
         return solution
-    if is_infeasible:
-        return Solution(Termination.FAILED, "called infeasible: not reliable with functions of unbounded arguments")
-    optimal = solution.termination is Termination.OPTIMAL
-    return replace(solution, termination=Termination.CONVERGED if optimal else solution.termination, bound=math.nan)
+    return solution.without_proof("not reliable with functions of unbounded arguments")
 
 
 def _holds_huge_numbers(program: Program) -> bool:

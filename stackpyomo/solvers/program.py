@@ -195,8 +195,8 @@ class Program:
     def within_rows(self, bounds: tuple[Array, Array], costs: Array | None = None) -> tuple[Array, Array]:
         """The bounds, and where there is none, the loosest that a linear row of that variable alone gives.
 
-        The tightest may leave nothing, and an equation does: neither says anything of a size. costs: (rows) which are
-        costs, and bound nothing.
+        The tightest may leave nothing, and an equation does: neither says anything of a size. costs: (rows) which
+        bound nothing: they are costs, say.
         """
         rows, columns, slopes = self._alone
         floor, ceiling = (side[rows] for side in self.row_bounds)
@@ -344,6 +344,23 @@ class Program:
             self._measured = key, (natural.reaches, sizes[1:], float(sizes[0]))
         return self._measured[1]
 
+    def objective_unit(self, x: Array) -> float:
+        """The objective's natural unit at x, where a box that is as good as endless beside what rows tell is none.
+
+        A price that is 0 in a box of 1e9, and that nobody pays, would make 1000 nothing beside what it could earn.
+        """
+        reaches, _, unit = self.units(x)
+        (low, high), width = self.bounds, self.bounds[1] - self.bounds[0]
+        wide = np.isfinite(width) & (np.abs(x) <= TOLERANCES.nothing * width)
+        wide &= TOLERANCES.nothing * width > reaches.min(initial=math.inf)
+        if not wide.any():
+            return unit
+        endless = np.where(wide, -math.inf, low), np.where(wide, math.inf, high)
+        told = scales_of(self, x, bounds=endless).reaches
+        far = wide & (told < TOLERANCES.nothing * width)
+        near = np.where(far, np.maximum(low, x - told), low), np.where(far, np.minimum(high, x + told), high)
+        return float(scales_of(self, x, bounds=near).of_rows()[0]) or unit
+
     def residuals(self, x: Array, duals: Array | None, units: tuple[Array, Array, float] | None = None) -> Residuals:
         """KKT residuals at x in natural units, with row duals d(objective)/d(rhs); without duals stationarity is NaN.
 
@@ -466,8 +483,8 @@ def scales_of(
     """The natural units of a program at x: row 0 is its objective, the others are its rows.
 
     costs, terms: which of the rows are costs (None: the objective alone), and the terms of their slopes; their slopes
-    tell where bounds lie far out, and ``accuracy`` is how well x is known, in reaches. bounds: None: the program's.
-    missing: (rows, the objective first) as :func:`scales` takes it.
+    tell where bounds lie far out, and ``accuracy`` is how well x is known, in reaches. bounds: None: the program's,
+    within its rows. missing: (rows, the objective first) as :func:`scales` takes it.
     """
     problem = program.problem
 
@@ -483,7 +500,7 @@ def scales_of(
         whole = triangle + triangle.T - sparse.diags_array(triangle.diagonal())
         return np.asarray(abs(whole) @ np.abs(x) + np.abs(program.slopes(x).T @ (telling * 1.0) - whole @ x))
 
-    lower, upper = program.within_rows(bounds or program.bounds, costs)
+    lower, upper = bounds or program.within_rows(program.bounds, costs)
     counted = None if costs is None else telling
     of_slopes = terms or terms_of_costs
     return scales(x, lower, upper, program.slopes, curvature, counted, of_slopes, telling, accuracy, missing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stackpyomo.core import Array
@@ -56,6 +56,13 @@ class Solution:
     def answer(self) -> Array | None:
         """x where the solver claims that it is one; None where it stopped early, or holds nothing."""
         return self.x if self.termination.solved else None
+
+    def without_proof(self, why: str) -> Solution:
+        """The solution without what it says of all points: its point alone is left."""
+        if self.termination is Termination.INFEASIBLE:
+            return replace(self, termination=Termination.FAILED, message=f"called infeasible: {why}", bound=math.nan)
+        optimal = self.termination is Termination.OPTIMAL
+        return replace(self, termination=Termination.CONVERGED if optimal else self.termination, bound=math.nan)
 
     def entry(self, **more: Any) -> dict[str, Any]:
         """The attempt for a log; ``more``: what else there is to know of it, or is known better."""

@@ -67,9 +67,23 @@ def _row_scales_like(piece: Composed, home: Composed) -> list[float]:
     """
     if len(piece.rows) == len(home.rows):
         return list(home.row_scales)
-    limits = len(piece.rows) + len(piece.constants) - len(piece.follower.constraints)
+    limits = int(np.sum(~_are_its_own(piece)))
     rest = max(home.row_scales[limits:], default=1.0)
     return [*home.row_scales[:limits], *[rest] * (len(piece.rows) - limits)]
+
+
+def _are_its_own(problem: Composed) -> Array:
+    """(rows) which are the follower's: first come those that say where the rule is which, between a price's bounds."""
+    limits = len(problem.rows) + len(problem.constants) - len(problem.follower.constraints)
+    return np.arange(len(problem.rows)) >= limits
+
+
+def _as_far_as_prices_go(program: Program, plan: Array, problems: Sequence[Composed]) -> tuple[Array, Array]:
+    """The bounds, but for those of prices that are nothing beside their box: their size tells more of what is paid."""
+    answers, size = {id(v) for problem in problems for v in problem.answers}, np.abs(plan)
+    free = np.array([id(v) in answers for v in program.variables]) & (size > 0.0)
+    free &= size <= TOLERANCES.nothing * (program.bounds[1] - program.bounds[0])
+    return np.where(free, -np.inf, program.bounds[0]), np.where(free, np.inf, program.bounds[1])
 
 
 def _wanted_by(game: GameStructure | None, problems: Sequence[Composed]) -> dict[int, float]:
@@ -95,7 +109,9 @@ def _measure(problems: Sequence[Composed], wanted: Mapping[int, float]) -> None:
         plan = np.array([v.value for v in program.variables], dtype=float)
         own, terms = np.asarray(program.rows) < len(costs), partial(_terms_of, program, problems)
         far = np.array([wanted.get(id(v), math.inf) for v in program.variables])
-        box = np.maximum(program.bounds[0], plan - far), np.minimum(program.bounds[1], plan + far)
+        theirs = np.concatenate([np.zeros(len(costs), dtype=bool), *map(_are_its_own, problems)])
+        lower, upper = program.within_rows(_as_far_as_prices_go(program, plan, problems), ~theirs[program.rows])
+        box = np.maximum(lower, plan - far), np.minimum(upper, plan + far)
         units = scales_of(program, plan, own, terms, bounds=box)
         if (left := _left_by_rows(program, plan, box, units.slopes, problems)) is not None:
             box = left

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -50,3 +51,12 @@ def test_a_solution_is_plain_data() -> None:
     assert json.loads(json.dumps(plan.log)) == plan.log
     assert [entry["termination"] for entry in plan.log] == ["converged", "converged"]
     assert Solution(T.FAILED, "").x is None
+
+
+def test_without_its_proof_a_solution_keeps_its_point_alone() -> None:
+    best = Solution(Termination.OPTIMAL, "done", np.ones(2), bound=1.0).without_proof("numbers too large")
+    assert (best.termination, best.x.tolist(), math.isnan(best.bound)) == (Termination.CONVERGED, [1.0, 1.0], True)
+    none = Solution(Termination.INFEASIBLE, "no").without_proof("numbers too large")
+    assert (none.termination, none.message) == (Termination.FAILED, "called infeasible: numbers too large")
+    late = Solution(Termination.TIME_LIMIT, "late", bound=1.0).without_proof("numbers too large")
+    assert (late.termination, math.isnan(late.bound)) == (Termination.TIME_LIMIT, True)

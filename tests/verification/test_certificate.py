@@ -148,8 +148,11 @@ def test_plain_damage_is_found(written: list[dict[str, Any]]) -> None:
     places = [m.start() for m in re.finditer(r"\d", text[: text.index('"digest"')])]
     for place in rng.sample(places, 30):
         digit = str((int(text[place]) + rng.randint(1, 9)) % 10)
+        damaged = json.loads(text[:place] + digit + text[place + 1 :])
+        if damaged == json.loads(text):  # the last of 17 digits, which the same number may be read from
+            continue
         with pytest.raises(checker.BadCertificate):
-            checker.check(json.loads(text[:place] + digit + text[place + 1 :]))
+            checker.check(damaged)
 
 
 def pole() -> sp.Game:

@@ -533,3 +533,16 @@ def test_rows_tell_the_reach_of_0_in_a_box_far_wider(whole: bool, limit: float, 
     best = math.floor(limit) if whole else limit
     assert report.regret["f"] == pytest.approx(best, rel=1e-5)
     assert bool(report.ok) is (best == 0)
+
+
+@pytest.mark.parametrize("most", [None, 5.0, 1e3, 1e9])
+def test_wide_bounds_of_a_price_make_no_more_of_what_is_at_stake(most: float | None) -> None:
+    """(u − 2)² + t u at u = 1, t = ½, slope 1.5: where t has to stay within its bounds u has, too, and far ones."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(None if most is None else -most, most), initialize=0.5)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(initialize=1.0)
+    m.f.cost = pyo.Objective(expr=(m.f.u - 2) ** 2 + m.t * m.f.u)
+    m.goal = pyo.Objective(expr=(m.f.u - 1) ** 2 + m.t**2)
+    report = sp.verify(sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f))))
+    assert report.scale["f"] == pytest.approx(1.5)
