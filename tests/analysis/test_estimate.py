@@ -22,6 +22,7 @@ def test_a_combination_that_is_open_is_said() -> None:
         found.scenarios("sample")
 
 
+@pytest.mark.slow
 def test_two_answers_to_one_price_are_met_in_the_middle() -> None:
     """θ − 3.05 h = 1 whatever residuals make of it (a slope of 0, which leaves none)."""
     for parameters in (["theta", "h"], BOUNDS):
@@ -46,6 +47,7 @@ def test_which_observation_frees_it() -> None:
     assert freed.parameters.tolist() == pytest.approx([4.0, 1.0])
 
 
+@pytest.mark.slow
 def test_a_candidate_is_weighed_by_what_is_known_already() -> None:
     """D = (1, −u)/h in closed form."""
     found = sp.fit(customer(), ROWS, BOUNDS)
@@ -64,6 +66,7 @@ def test_a_candidate_is_weighed_by_what_is_known_already() -> None:
     assert stiff["gain"].iloc[0] == pytest.approx(np.log1p(trial @ known @ trial), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_rows_drawn_anew() -> None:
     """Of many rows the bootstrap is the sandwich; (θ, h) of u = (θ − p)/h with noise that grows with the price."""
     random = np.random.default_rng(0)

@@ -14,6 +14,7 @@ from helpers.customers import BOUNDS, ROWS, customer, under_rules
 import stackpyomo as sp
 
 
+@pytest.mark.slow
 def test_rows_gathered_under_a_rule_carry_it() -> None:
     lines = [(1.0, 0.5), (0.0, 0.0), (-1.0, 1.5), (2.0, 0.25)]
     u = under_rules(lines, 6.0, 2.0)

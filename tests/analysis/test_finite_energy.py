@@ -71,6 +71,7 @@ def test_qg04_has_a_gain_of_finite_energy() -> None:
     assert found.attrs["message"].startswith("No pole was found")
 
 
+@pytest.mark.slow
 def test_qg08_has_no_gain_of_finite_energy() -> None:
     """K = x̂/(2 − x̂/2) = 16/(7 − y) near 7: on cells of width h its energy grows as 256 f(7) π² / h."""
     wanted = CASES["QG08_unsolvable_pole"]["expected"]

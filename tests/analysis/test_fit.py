@@ -71,6 +71,7 @@ def test_noisy_rows_against_scipy(seed: int) -> None:
     assert found.parameters.tolist() == pytest.approx(best.x.tolist(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_thousand_rows() -> None:
     random = np.random.default_rng(0)
     p = random.uniform(0, 5, 1000)

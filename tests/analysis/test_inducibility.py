@@ -195,6 +195,7 @@ def test_inducible_with_a_row_of_the_follower_that_it_cannot_move() -> None:
     assert found.loc["driver", "objective"] == pytest.approx(0.16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("money", "reach"), [(1.0, 1.0), (1e-6, 1.0), (1e4, 1e3)])
 @pytest.mark.parametrize("bend", [1e-9, 1e-14])
 def test_where_nothing_ends_no_bound_is_a_proof(bend: float, money: float, reach: float) -> None:

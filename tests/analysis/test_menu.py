@@ -142,6 +142,7 @@ def test_a_type_moves_its_aggregate_and_no_aggregate_punishes() -> None:
     assert answers[1] == pytest.approx(answers[0], abs=1e-7)
 
 
+@pytest.mark.slow
 def test_a_rule_is_never_better_than_the_menu() -> None:
     game, types = screened([2.0, 3.0], None, tariff, missed)
     m = game.model

@@ -99,6 +99,7 @@ def test_points_of_the_same_mean_and_covariance(monkeypatch: pytest.MonkeyPatch)
         assert sp.simulate(plan, [20])["regret"][0] == pytest.approx(exact[0], rel=share)
 
 
+@pytest.mark.slow
 def test_state_and_noise_together() -> None:
     """y = x + w, u = k y, x common, w a member's own: against one member's k + d by closed moments, as by hand."""
     x, w = (-1.0, 1.0), {-math.sqrt(0.5): 0.5, math.sqrt(0.5): 0.5}
@@ -168,6 +169,7 @@ def test_two_types_of_whom_one_has_noise() -> None:
         assert row["regret"] == pytest.approx(max(regrets), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_drawn_is_refused() -> None:
     m, game = crowd()
     plan = sp.leader_optimal(game, responding=["f"])

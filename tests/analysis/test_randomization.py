@@ -47,6 +47,7 @@ def test_a_coin_is_not_offered_where_it_cannot_help() -> None:
         sp.randomized_target(grid_game(lambda a, b: (b - 1) ** 2 - a**2, lambda a, b: b**2 - a, None))
 
 
+@pytest.mark.slow
 def test_a_random_gain_bends_a_double_well() -> None:
     """J1 = (u1² − 1)² + (u0 − 1)²/2 at u1 = 1/5 (this project's case NC02): only Q̄ ± τ works, from 1.8028… on."""
     game = grid_game(lambda a, b: (b - 0.2) ** 2 + a**2, lambda a, b: (b**2 - 1) ** 2 + (a - 1) ** 2 / 2, None)
@@ -135,6 +136,7 @@ def saddle(scale: float = 1.0, unit: float = 1.0, quartic: float = 0.0, bounds: 
     return sp.leader_optimal(sp.Game(m, m.f))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "unit"), [(1e-11, 1), (1e-6, 1), (1e9, 1), (1, 1e-6), (1, 1e6), (1, 1)])
 @pytest.mark.parametrize("bounds", [(-5, 5), (None, None)])
 def test_random_gains_do_not_depend_on_units(scale: float, unit: float, bounds: Any) -> None:
@@ -143,6 +145,7 @@ def test_random_gains_do_not_depend_on_units(scale: float, unit: float, bounds: 
     assert found.evidence == "convex"
 
 
+@pytest.mark.slow
 def test_a_cost_that_falls_without_end_needs_more_than_a_coin() -> None:
     """−u⁴/100 outruns every spread where u has no bound; within |u| ≤ 5 it takes τ² = 7/2."""
     assert sp.randomized_gain(saddle(quartic=0.01, bounds=(-5, 5))).spread == pytest.approx(math.sqrt(3.5), rel=1e-6)
@@ -150,6 +153,7 @@ def test_a_cost_that_falls_without_end_needs_more_than_a_coin() -> None:
         sp.randomized_gain(saddle(quartic=0.01))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "unit"), [(1.0, 1.0), (1e-6, 1e4)])
 def test_a_spread_holds_as_far_as_the_leader_can_play_it(scale: float, unit: float) -> None:
     """u0 = (−1 ± τ) u stopped at ±2.5: 3.32 on a grid of |u| ≤ 1, not √3; at ±4 nothing holds |u| ≤ 5 (it was √3)."""
@@ -174,6 +178,7 @@ def test_a_spread_holds_as_far_as_the_leader_can_play_it(scale: float, unit: flo
         sp.randomized_gain(sp.leader_optimal(wide))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_the_least_spread_against_a_fine_grid(seed: int) -> None:
     """τ² = max_d −F₀(d) / (h d²/2), d on 600,001 points; dips that are narrow on purpose."""

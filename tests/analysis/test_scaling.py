@@ -169,6 +169,7 @@ def test_bad_questions_about_scaling() -> None:
         sp.scaling(crowd(10), [1, 2], followers=["nobody"])
 
 
+@pytest.mark.slow
 def test_size_does_not_cost() -> None:
     """Plan, incentive and verification at 10⁹ and ∞ do the work of size 1; the sizes take turns, the best time counts.
 

@@ -91,6 +91,7 @@ def test_costs_that_are_not_affine_in_the_parameter() -> None:
         sp.fit(game, rows, {"taste": (0.5, 6.0)}, method="residuals")
 
 
+@pytest.mark.slow
 def test_where_residuals_mislead_the_box_moves() -> None:
     """Answers of 3 and of 2.95 on average: (θ, h) = (300, 100), far from what noise makes of the slopes."""
     found = sp.fit(customer(), {"p": [0.0, 5.0, 5.0], "f.u": [3.0, 2.0, 3.9]}, ["theta", "h"], time_limit=4)

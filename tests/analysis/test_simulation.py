@@ -19,6 +19,7 @@ EP01 = {2: (225 / 1444, 0.0650969862895, 2.1355104249532, 1.26926104565417),
 """size → (minor's regret, what the leader loses to the N-game's optimum, M and u once settled): case EP01."""
 
 
+@pytest.mark.slow
 def test_the_mean_field_plan_played_by_real_followers() -> None:
     plan = sp.leader_optimal(ruled(math.inf), responding=["minor"])
     rule = sp.affine_incentive(plan, observe=["major.u"])
@@ -60,6 +61,7 @@ def test_a_million_followers() -> None:
     assert table["regret"].iloc[0] == pytest.approx((30 / 19) ** 2 / 2 / 10**12, abs=1e-13)
 
 
+@pytest.mark.slow
 def test_followers_drawn_from_types() -> None:
     """Two types, one half each: the average of N draws scatters like N^-1/2, and the leader's loss like N^-1."""
     m = pyo.ConcreteModel()

@@ -175,6 +175,7 @@ def test_regret_where_a_row_couples_the_observations(least: float) -> None:
     assert together == pytest.approx(joint, abs=1e-7) if least == -9 else together > joint + 0.005
 
 
+@pytest.mark.slow
 def test_regret_of_one_who_shuns_risk() -> None:
     """Threshold and excesses have no observation: they follow what is decided after one."""
     m, scenarios, _ = sc01()

@@ -100,6 +100,7 @@ def designed(types: sp.Scenarios) -> sp.Incentive:
     return sp.optimal_rule(game, types.observe(m.p, [(m.f.u, None)]), common=[m.p], time_limit=10)
 
 
+@pytest.mark.slow
 def test_least_worst_regret_by_exchange() -> None:
     """Types 2, 3 and 5 with log utility: value and rule to 10 digits by Newton on the Lagrange system at 40 digits.
 
@@ -126,6 +127,7 @@ def test_least_worst_regret_by_exchange() -> None:
     assert "None of 300 fresh draws was worse: with confidence 0.99 at most 0.0154 of the set is." in str(found)
 
 
+@pytest.mark.slow
 def test_a_worst_case_inside_is_searched_for() -> None:
     """Loss −(u − 1)²: worst where u = 1, at no vertex."""
     game = customer(4.0)
@@ -136,6 +138,7 @@ def test_a_worst_case_inside_is_searched_for() -> None:
     assert found.value == pytest.approx(0.0, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_why_the_vertices_do_not_suffice() -> None:
     found = sp.worst_case(rate(), (1.0, 1.0), {"theta": (2.0, 5.0)})
     assert found.why == "the leader's objective holds a parameter"
@@ -173,6 +176,7 @@ def test_answers_that_no_re_solve_confirms_prove_nothing(monkeypatch: pytest.Mon
     assert "a re-solve does not confirm" in found.why
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("money", [1e-6, 1.0, 1e6])
 def test_a_tie_at_a_vertex_is_no_proof(money: float) -> None:
     """At a = 0 all of [0, 10] is as good for the follower: 100 for the leader, or 0. Away from it nothing is tied."""
@@ -296,6 +300,7 @@ def test_regret_where_the_ideal_moves_with_the_type() -> None:
     assert worst.value == pytest.approx(max(map(regret, np.linspace(-1, 4, 501))), abs=1e-7)
 
 
+@pytest.mark.slow
 def test_what_several_followers_leave_to_a_search() -> None:
     """At its bound an answer is no longer affine; a quartic cost has no affine answer at all."""
     bound = sp.worst_case(pair(2.5), {"p": 0.0}, SQUARE)

@@ -177,6 +177,7 @@ def street(unit: float, cost: float, sense: int, size: int = 25) -> tuple[sp.Gam
     return sp.Game(m, followers=m.home), cost * best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit", "cost", "sense"), [(1.0, 1.0, 1), (1.0, 1.0, -1), (1e3, 1e-4, 1), (1e-3, 1e5, -1)])
 def test_rows_bounds_units_and_senses(unit: float, cost: float, sense: int) -> None:
     game, best = street(unit, cost, sense)

@@ -76,6 +76,7 @@ def test_switches_under_one_price_as_enumeration_says(seed: int, unit: float, sc
     assert flip * plan.leader_objective == pytest.approx(unit * drawn.best(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_fifty_with_ten_switches_each_are_proved() -> None:
     plan = sp.stackelberg(Tariff(0, 50, 10).game())
     assert (plan.quality, plan.attained, plan.solver) == ("optimal", True, "enumeration")

@@ -77,6 +77,7 @@ def test_interdiction_as_enumeration_says(form: str, account: bool, unit: float,
         assert ways == ({"deviations"} if account else {"every subset"})
 
 
+@pytest.mark.slow
 def test_twenty_items_are_proved_by_masters() -> None:
     """Without actions and by rows that give way; 276 against a bound of 275 after a minute without them."""
     plan = sp.stackelberg(Interdiction(3, 20).game(account=True))
@@ -84,6 +85,7 @@ def test_twenty_items_are_proved_by_masters() -> None:
     assert plan.bound == pytest.approx(plan.leader_objective, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["tie", "cost"])
 def test_twenty_items_whose_profits_go_with_their_weights_are_proved(form: str) -> None:
     """After a minute of masters plans of 412 stood against a bound of 328 for the like of these."""

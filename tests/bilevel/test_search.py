@@ -195,6 +195,7 @@ def test_returns():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
 def test_a_time_limit_is_kept_where_the_solver_floods_its_error_output(tmp_path: Path) -> None:
     """SCIP's LP solver writes "Cannot set feasibility tolerance …" without end: a full pipe must not stop it.
@@ -314,6 +315,7 @@ def test_a_slope_that_is_0_in_the_middle_of_a_box_is_no_unit_of_rounding() -> No
     assert plan.leader_objective == pytest.approx(known, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top", [1e2, 1e6])
 @pytest.mark.parametrize(("action", "money"), [(1.0, 1.0), (0.1, 1.0), (1.0, 1e3)])
 def test_tolls_in_a_box_far_wider_than_what_they_can_earn(top: float, action: float, money: float) -> None:

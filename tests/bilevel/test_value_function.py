@@ -29,6 +29,7 @@ def number(value: Any) -> float:
     return float(Fraction(str(value)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_closed_forms_and_published_problems(name: str) -> None:
     case = CASES[name]
@@ -115,6 +116,7 @@ class Integers:
         return best
 
 
+@pytest.mark.slow
 @settings(max_examples=drawn(12), deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_integer_games_as_enumeration_says(seed: int) -> None:
@@ -278,6 +280,7 @@ def test_a_time_limit_is_no_proof() -> None:
     assert caught.value.termination != "infeasible"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit", "flip"), [(1.0, 1), (1e4, -1)])
 def test_a_gap_that_stays_is_no_infimum_that_is_approached(unit: float, flip: int) -> None:
     """The least of −x + 2y is −1, at a level of x where the follower's choice changes; the closed master says −3.5."""
@@ -295,6 +298,7 @@ def test_a_gap_that_stays_is_no_infimum_that_is_approached(unit: float, flip: in
     assert plan.attained is not False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [0.0, 0.25])
 @pytest.mark.parametrize("unit", [1e-2, 1.0, 1e2])
 def test_a_row_that_vanishes_with_its_slope_hides_no_bound(unit: float, shift: float) -> None:
@@ -330,6 +334,7 @@ def test_what_followers_may_lose_by_a_tolerance_refutes_no_bound() -> None:
     assert plan.leader_objective == pytest.approx(0.5, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_bound_is_closed_in_the_costs_as_they_are() -> None:
     """BASBLib mb_2007_22 with x in units of 1e3, y in units of 1/100, a cost of 1/100 of itself.
 

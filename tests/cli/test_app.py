@@ -36,6 +36,7 @@ def test_json_on_standard_output_and_nothing_else(solver: str, stranger: Run) ->
     assert found["report"]["ok"] is True
 
 
+@pytest.mark.slow
 def test_json_and_report_in_files(run: Run, tmp_path: Path) -> None:
     document, page = tmp_path / "out.json", tmp_path / "out.html"
     result = run("solve", MODELS / "two_roads.py", "--json", document, "--report", page)
@@ -48,6 +49,7 @@ def test_json_and_report_in_files(run: Run, tmp_path: Path) -> None:
         assert word in html
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk(run: Run, write: Any, tmp_path: Path) -> None:
     path = write("toll.py", game())

@@ -141,6 +141,7 @@ def test_bad_input_is_exit_2(text: str, options: list[str], words: str, bench: B
     assert result.err.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_ctrl_c_ends_workers_and_shows_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "games.json").write_text(json.dumps([entry("quick"), slow(size=20000)]), encoding="utf-8")
@@ -165,6 +166,7 @@ def runs(number: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_nothing_outlives_the_command(blow: signal.Signals, tmp_path: Path, endless_ipopt: str) -> None:

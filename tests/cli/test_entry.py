@@ -170,6 +170,7 @@ def command_of(path: Path) -> str:
         return ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_a_library_that_does_not_listen(write: Any, tmp_path: Path) -> None:
     """SCIP keeps the main thread to itself: the command ends some seconds later, and leaves no file."""

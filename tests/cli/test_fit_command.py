@@ -15,6 +15,7 @@ GAME, DATA = MODELS / "metered_tariff.py", MODELS / "data" / "evenings.csv"
 BOUNDS = ("--parameter", "worth=0,20", "--parameter", "slope=0.2,5")
 
 
+@pytest.mark.slow
 def test_a_table_is_fitted(run: Run, tmp_path: Path) -> None:
     (tmp_path / "next.csv").write_text("price\n0\n1\n")
     done = run("fit", GAME, DATA, *BOUNDS, "--noise", "0.2", "--candidates", "next.csv")

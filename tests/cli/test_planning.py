@@ -116,6 +116,7 @@ def build():
 """
 
 
+@pytest.mark.slow
 def test_solve_for_the_best_rule(run: Run, tmp_path: Path) -> None:
     """40-digit value of the case SB01, which no incentive holds."""
     (tmp_path / "meter.py").write_text(ONE_METER, encoding="utf-8")

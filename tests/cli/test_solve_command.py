@@ -95,6 +95,7 @@ def test_a_wrong_sense_is_told_before_the_refusal_that_it_causes(run: Run, write
     assert note not in done.out
 
 
+@pytest.mark.slow
 def test_not_verified_is_exit_1(run: Run, write: Any, tmp_path: Path) -> None:
     """A gain that meets the first- and second-order conditions; the driver is better off far away."""
     path = write("backfires.py", BACKFIRES)
@@ -200,6 +201,7 @@ def solve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
     return call
 
 
+@pytest.mark.slow
 def test_solve_compares_with_constants(solve: Any) -> None:
     code, text = solve("solve", "--starts", "2", "--seed", "3")
     read = Read(text)

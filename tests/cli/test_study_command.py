@@ -123,6 +123,7 @@ def is_there(group: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("word", ["interrupted", "terminated"])
 @pytest.mark.parametrize("more", [[], ["--workers", 2], pytest.param(["--dask", "local:2"], marks=DASK)], ids=str)

@@ -27,6 +27,7 @@ def test_a_game_that_has_changed_since_it_was_solved(run: Run, write: Any, tmp_p
         assert now["report"]["epsilon0"] is None
 
 
+@pytest.mark.slow
 def test_verify_what_solve_wrote(run: Run, write: Any, tmp_path: Path) -> None:
     path, solved = write("toll.py", game()), tmp_path / "solved.json"
     assert run("solve", path, "--json", solved).code == 0

@@ -49,6 +49,7 @@ def _switching_often() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
 def test_threads_have_each_its_own_verdict_of_one_game_or_of_several(shared: bool) -> None:
     """Min (u − 1)²: a regret of (a − 1)² at a, whoever asks and whatever others do to the same model meanwhile."""

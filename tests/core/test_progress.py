@@ -72,6 +72,7 @@ def bare(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
 
 
+@pytest.mark.slow
 @TERMINAL
 def test_a_bar_on_a_terminal_that_goes_when_the_work_is_done(tmp_path: Path) -> None:
     told = on_terminal(f"{SHOWN}\nwork('counting')\nprint('that was it')", tmp_path)
@@ -80,6 +81,7 @@ def test_a_bar_on_a_terminal_that_goes_when_the_work_is_done(tmp_path: Path) -> 
     assert told.index("counting") < told.rindex("\x1b[2K") < told.index("that was it"), "its line is erased"
 
 
+@pytest.mark.slow
 @TERMINAL
 @pytest.mark.parametrize(
     ("program", "more"),
@@ -102,6 +104,7 @@ def test_no_bar_where_nobody_wants_one(program: str, more: dict[str, str], tmp_p
     assert on_terminal(f"{SHOWN}\n{program}", tmp_path, **more) == ""
 
 
+@pytest.mark.slow
 @TERMINAL
 def test_one_bar_at_a_time(tmp_path: Path) -> None:
     told = bare(on_terminal(f"{SHOWN}\nwith tracked('outer'):\n    work('inner')\nwork('next')", tmp_path))
@@ -110,6 +113,7 @@ def test_one_bar_at_a_time(tmp_path: Path) -> None:
     assert "next" in told
 
 
+@pytest.mark.slow
 @TERMINAL
 def test_an_error_ends_the_bar(tmp_path: Path) -> None:
     work = "with tracked('counting'):\n        time.sleep(0.5)\n        1 / 0"
@@ -133,6 +137,7 @@ SCENES = {
 }
 
 
+@pytest.mark.slow
 @TERMINAL
 def test_every_long_function_says_what_it_is_at(tmp_path: Path) -> None:
     """By the words that a bar is given, whether it comes to be shown or not."""
@@ -161,6 +166,7 @@ for name, call in {SCENES!r}.items():
     assert [part.split()[0] for part in told if "BAR " not in part] == []
 
 
+@pytest.mark.slow
 def test_nothing_on_pipes(tmp_path: Path) -> None:
     """Also where rich is told to colour: FORCE_COLOR is for colours."""
     told = subprocess.run(
@@ -175,6 +181,7 @@ def test_nothing_on_pipes(tmp_path: Path) -> None:
 # --- logs ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_loggers_have_the_names_of_their_modules() -> None:
     found = set()
     for path in HOME.rglob("*.py"):
@@ -205,6 +212,7 @@ def test_what_is_logged_on_the_way(caplog: pytest.LogCaptureFixture, capfd: pyte
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_by_default(tmp_path: Path) -> None:
     """Without a handler, in a process of its own."""
     program = (
@@ -245,6 +253,7 @@ def test_every_solver_has_its_words() -> None:
     assert set(WORDS) == set(registry)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("solver", [name for name, info in registry.items() if info.available])
 def test_tee_shows_the_solver(solver: str, call: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,7 @@ with unwinding("gone", patience=1.0):
 """
 
 
+@pytest.mark.slow
 def test_who_is_told_again_and_again_is_not_given_more_time() -> None:
     began = time.monotonic()
     done = subprocess.run(
@@ -61,6 +62,7 @@ with unwinding("gone"):
 """
 
 
+@pytest.mark.slow
 def test_a_second_signal_does_not_disturb_who_cleans_up() -> None:
     done = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "cleaned up\n", "")

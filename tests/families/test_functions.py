@@ -41,6 +41,7 @@ def hessian(problem: Any, point: Any, weights: Any) -> Any:
     return sparse.coo_array((problem.hessian(point, weights, 0.0), low), shape=(problem.n,) * 2).toarray()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_they_are_what_a_solver_library_reads(model: Any, rule: str) -> None:
     expressions = RULES[rule](model)

@@ -78,6 +78,7 @@ def test_rule_and_proof_are_those_of_the_game_written_out(form: str, seed: int) 
     assert rules[0].uniqueness.split(":")[0] == rules[1].uniqueness.split(":")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_equilibria_are_those_of_the_game_written_out(form: str) -> None:
     mine, other = pairs(form)
@@ -96,6 +97,7 @@ def test_a_projection_on_the_leaders_bounds_stops_the_aggregate_too() -> None:
     assert reports[0].regret.to_numpy() == pytest.approx(reports[1].regret.to_numpy(), rel=1e-4, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_what_else_is_known_of_a_rule_agrees() -> None:
     rules = [sp.affine_incentive(sp.leader_optimal(game)) for game in pairs("alone")]
     tables = [rule.robustness() for rule in rules]
@@ -107,6 +109,7 @@ def test_what_else_is_known_of_a_rule_agrees() -> None:
     assert plans[0].leader_objective == pytest.approx(plans[1].leader_objective, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_squared_term_of_the_rule_moves_the_aggregate_along() -> None:
     regrets = []
     for game in pairs("alone", sizes=(1, 1)):

@@ -338,6 +338,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("solver", INSTALLED)
 def test_ctrl_c_ends_everything(solver: str, tmp_path: Path) -> None:
@@ -380,6 +381,7 @@ def test_a_solver_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert error.termination == "killed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [n for n in INSTALLED if registry[n].ipopt_options])
 def test_a_time_limit_is_kept_and_said(solver: str, long_game: sp.Game) -> None:
     """Whatever point it ended at meets all constraints (there are none): a plan, but of no proved quality."""
@@ -446,6 +448,7 @@ def _valueless(term: Any, at: float, *, row: bool) -> sp.Game:
     return sp.Game(m, followers=m.f)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [False, True], ids=["cost", "row"])
 @pytest.mark.parametrize("at", [-1.0, 0.0, 1.0])
 @pytest.mark.parametrize("term", WITHOUT_VALUE.values(), ids=WITHOUT_VALUE.keys())
@@ -480,6 +483,7 @@ def test_what_the_leader_observes_is_a_number(signals: Any) -> None:
         rule.actions(signals)
 
 
+@pytest.mark.slow
 def test_a_page_in_a_folder_that_is_not_there(tmp_path: Any) -> None:
     report = sp.verify(sp.affine_incentive(sp.leader_optimal(toll_game())))
     with pytest.raises(sp.InvalidGame, match=r"page\.html: cannot be written"):

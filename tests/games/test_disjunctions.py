@@ -43,6 +43,7 @@ def best_constant(fixed_cost: float) -> float:
     return float(min(value.min(), tied.min()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", [False, True])
 @pytest.mark.parametrize("transformation", ["gdp.bigm", "gdp.hull"])
 def test_the_best_constant_against_a_switch(transformation: str, pair: bool) -> None:
@@ -56,6 +57,7 @@ def test_the_best_constant_against_a_switch(transformation: str, pair: bool) -> 
     assert state(m) == before
 
 
+@pytest.mark.slow
 def test_a_rule_that_holds_the_driver_at_the_edge() -> None:
     m = switched("gdp.bigm")
     rule = sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.driver)), observe=[m.driver.flow])

@@ -98,6 +98,7 @@ def test_an_action_of_one_member_shows_no_scenario() -> None:
     assert sp.verify(sp.affine_incentive(plan, observe=[m.plant.v])).ok
 
 
+@pytest.mark.slow
 def test_copies_and_files_keep_it(tmp_path: Path) -> None:
     _, game = crowd()
     plan = sp.leader_optimal(game, responding=["home"])

@@ -31,6 +31,7 @@ def told(game: sp.Game) -> list[float]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 7, 50, 200])
 def test_written_out_and_found_again(size: int) -> None:
     whole, explicit = crowd(size), crowd(size, explicit=True)
@@ -203,6 +204,7 @@ def test_the_symmetrized_plan_is_never_worse(seed: int, size: int) -> None:
     assert even.quality == "feasible"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", MM01)
 def test_minors_who_settle_after_the_major(size: float) -> None:
     """a' = a + R_M ∂J/∂ū, b' = b + R_0 ∂J/∂ū with R = −1/2 / (2 + 1/N); the frozen gain is wrong for them."""

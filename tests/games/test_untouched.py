@@ -329,6 +329,7 @@ def interrupt() -> Iterator[Callable[..., int]]:
     sys.settrace(old)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # some calls clean a generator up
 def test_an_interrupt_anywhere(interrupt: Callable[..., int]) -> None:
     m = roads()

@@ -95,6 +95,7 @@ class Drawn:
         return "a gain", rule.gain.to_numpy() * units.action / units.leader
 
 
+@pytest.mark.slow
 @SOME
 @given(seed=st.integers(0, 10**6), other=st.sampled_from(OTHERS))
 def test_units_change_no_gain_and_no_refusal(seed: int, other: Units) -> None:

@@ -101,6 +101,7 @@ def test_a_gain_exists_exactly_where_the_cost_touches_its_convex_envelope(seed: 
     assert sp.verify(rule).epsilon < 1e-5
 
 
+@pytest.mark.slow
 def test_a_signal_that_is_not_linear_holds_what_no_line_can() -> None:
     """u = 3/8 (v − 1/2) + 3/8 (v − 1/2)²: the least that keeps the other well out. Nothing is lost in JSON."""
     plan = scalar(well, 0.5, (-2, 2))
@@ -244,6 +245,7 @@ def test_a_piecewise_cost_whose_auxiliaries_have_their_bounds_from_rows(written:
     assert cost.min() >= np.interp(plan.value("driver.flow"), flow, cost) - 1e-6
 
 
+@pytest.mark.slow
 def test_an_integer_follower_without_an_end_is_named() -> None:
     m = pyo.ConcreteModel()
     m.toll = pyo.Var(bounds=(-2, 2))

@@ -31,6 +31,7 @@ def test_a_bound_in_the_way_of_a_follower_whom_its_own_row_may_carry(row: bool) 
         assert sp.verify(sp.affine_incentive(plan, multipliers="free")).ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("actions", [1, 2])
 def test_thousands_lost_behind_one_average(actions: int) -> None:
     """Every one of them is told why, and no time is lost on it."""

@@ -141,6 +141,7 @@ def test_robustness_of_a_quadratic_strategy() -> None:
     assert row["relative_error"] == pytest.approx(min(ways), abs=2e-4)
 
 
+@pytest.mark.slow
 def test_robustness_of_a_projected_strategy() -> None:
     """u²/2 − u + 2t, t = clip((1 + u)/2, 0, 1): past u = 1 it no longer answers, and the follower runs there."""
     m = pyo.ConcreteModel()

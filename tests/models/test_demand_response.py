@@ -119,6 +119,7 @@ def test_at_the_flat_tariff_they_use_too_little(plan: sp.Plan) -> None:
         assert c.charged or answer(c, np.full(24, TARIFF)).sum() < planned(plan, i).sum()
 
 
+@pytest.mark.slow
 def test_the_least_gain_is_the_closed_form(plan: sp.Plan, rules: dict[str, sp.Incentive]) -> None:
     """Q = −b aᵀ/‖b‖² with b = (x, 1), a = p + ∇discomfort."""
     for i, c in enumerate(portfolio(N), start=1):
@@ -191,6 +192,7 @@ def test_scipy_agrees_on_who_would_leave(
         assert gained < 1e-6 or (c.kind == "hybrid" and not ok)
 
 
+@pytest.mark.slow
 def test_without_a_charge_no_gain_bends_a_hybrid_up() -> None:
     """x*ᵀ H x* is the same for every valid gain, and negative."""
     found = sp.leader_optimal(build(N, flat=True, charge=False))
@@ -205,6 +207,7 @@ def test_without_a_charge_no_gain_bends_a_hybrid_up() -> None:
     assert set(refused.value.reasons) == bent == {"customer[1]"}
 
 
+@pytest.mark.slow
 def test_a_coarse_meter_holds_few_customers_to_first_order_and_many_not() -> None:
     """One gain for a region: Kᵀ b_i = −a_i for all its customers, by least squares in numpy."""
     for customers in (4, 60):
@@ -229,6 +232,7 @@ def test_a_coarse_meter_holds_few_customers_to_first_order_and_many_not() -> Non
                 sp.affine_incentive(found, demand_response.COARSE, curvature="none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_gain_behind_a_coarse_meter_bends_a_hybrid_up(seed: int) -> None:
     """Kᵀb_i = −a_i for all i gives Kᵀv = −Σ c_i a_i for v = Σ c_i x_i with Σ c_i = 0: there vᵀHv is what it is."""
@@ -264,6 +268,7 @@ def test_bad_parameters_are_refused() -> None:
             build(**bad)
 
 
+@pytest.mark.slow
 def test_demo_tells_the_story(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """With as few customers as there are kinds, and as many as no coarse meter holds."""
     monkeypatch.setattr(demand_response, "build", lambda customers=N, **options: build(min(customers, 52), **options))

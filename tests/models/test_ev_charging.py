@@ -152,6 +152,7 @@ def growth() -> dict[str, pd.DataFrame]:
     return {pricing: night.scaled(pricing, SIZES) for pricing in night.PRICINGS}
 
 
+@pytest.mark.slow
 def test_hourly_prices_have_a_limit_and_the_flat_tariffs_bill_has_none(growth: dict[str, pd.DataFrame]) -> None:
     hourly, flat = growth["hourly"], growth["flat"]
     assert (hourly["average_gain"] == 0).all()

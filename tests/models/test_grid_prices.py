@@ -187,6 +187,7 @@ def test_without_pandapower_the_message_names_the_extra(monkeypatch):
 # With pandapower
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["case30", "case9", "case39", "case118"])
 def test_cost_and_angles_equal_pandapower(pandapower, case):
     net = getattr(pandapower.networks, case)()
@@ -197,6 +198,7 @@ def test_cost_and_angles_equal_pandapower(pandapower, case):
     np.testing.assert_allclose(angles, net.res_bus.va_degree, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_cost_equals_pandapower_when_a_line_is_full(pandapower):
     net = pandapower.networks.case5()
     pandapower.rundcopp(net)
@@ -204,6 +206,7 @@ def test_cost_equals_pandapower_when_a_line_is_full(pandapower):
     assert dispatch_cost(grid_prices.build("case5")) == pytest.approx(net.res_cost, rel=1e-8)
 
 
+@pytest.mark.slow
 def test_prices_of_linear_costs_equal_pandapower_and_say_what_they_leave_open(pandapower):
     """case5: linear costs, one full line, two generators between their limits that are paid just what they cost."""
     net = pandapower.networks.case5()
@@ -236,6 +239,7 @@ def test_a_falling_price_leaves_nothing_open(pandapower):
             assert g not in grid_prices.ties(falling)
 
 
+@pytest.mark.slow
 def test_a_transformer_of_99999_kva_has_no_limit(pandapower):
     """case89pegase cannot be served with 32 limits of 99.999 MVA; without them it can, at any prices of 1 $/MWh."""
     raw = pandapower.networks.case89pegase()
@@ -275,6 +279,7 @@ def test_ieee30_is_case30_of_pandapower(pandapower):
         np.testing.assert_allclose(np.array(mine) - shift, np.array(other), rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_elements_out_of_service_and_controllable_units_are_as_in_pandapower(pandapower, monkeypatch):
     def changed(**_):
         net = case9()
@@ -395,6 +400,7 @@ def test_a_posted_price_with_deviation_charges_on_thirty_buses():
     assert check_posted_price("ieee30", grid_prices.POSTED).max() <= 1e-7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["case30", "case9", "case39", "case118", "case5"])
 def test_the_whole_path_on_pandapower_cases(pandapower, case):
     net = getattr(pandapower.networks, case)()

@@ -254,6 +254,7 @@ def test_each_reading_is_right_for_its_own_minors_only(kind: str) -> None:
     assert not sp.verify(respond).ok
 
 
+@pytest.mark.slow
 def test_the_responding_gain_passes_through_infinity() -> None:
     """b' = u0 + 1 + S (uM + u − 1), S = −½/(1 + e), is 0 at some coupling e: refused there, huge around it."""
 
@@ -291,6 +292,7 @@ def test_bad_parameters(bad: dict[str, Any], said: str) -> None:
         major_minor.build(**bad)
 
 
+@pytest.mark.slow
 def test_demo(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib").use("Agg")
     table = major_minor.over_sizes("quadratic", (2, INF))

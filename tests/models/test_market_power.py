@@ -67,6 +67,7 @@ def plan() -> sp.Plan:
     return sp.stackelberg(power.build(), proof_seconds=60)
 
 
+@pytest.mark.slow
 def test_the_plan_is_the_best_of_a_fine_grid_of_offers(plan: sp.Plan) -> None:
     """Everywhere: below the local maximum at 3.58 $/MWh, between, and up to the cap, which is an offer of the grid."""
     offers = np.linspace(C1[UNIT - 1], CAP, 400)
@@ -83,6 +84,7 @@ def test_the_plan_is_the_best_of_a_fine_grid_of_offers(plan: sp.Plan) -> None:
     assert report.prices["price"] == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("unit", "demand", "cap", "limited"),
     [(4, 1.0, 5.0, True), (6, 1.3, 4.0, True), (4, 1.2, 8.0, False)],
@@ -130,6 +132,7 @@ def test_what_the_page_says_of_the_full_line() -> None:
     assert (each[UNIT - 1], each[others].sum()) == pytest.approx((6.9, -5.9), abs=0.05)
 
 
+@pytest.mark.slow
 def test_offered_at_cost_it_is_the_competitive_market() -> None:
     game = power.build()
     honest, market = power.at_cost(game), clear(C1[UNIT - 1])
@@ -172,6 +175,7 @@ def test_what_is_no_market_is_refused(wrong: dict[str, float]) -> None:
         power.build(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_everything_is_printed(
     plan: sp.Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

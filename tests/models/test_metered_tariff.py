@@ -32,6 +32,7 @@ def test_every_slope_has_its_trap(slope: float) -> None:
     assert lost == pytest.approx((price - 1.5) ** 2, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_trap_holds_and_a_probe_ends_it() -> None:
     trapped = meter.learned(3)
     assert trapped["regret"].tolist() == pytest.approx([0.25] * 3, abs=1e-6)
@@ -50,6 +51,7 @@ def test_an_affine_tariff_is_no_trap() -> None:
     assert told["rank"].tolist() == [1, 2, 2]
 
 
+@pytest.mark.slow
 def test_the_data_and_what_they_leave_open() -> None:
     rows = meter.readings()
     shipped = pd.read_csv(Path(meter.__file__).parent / "data" / "evenings.csv")
@@ -61,6 +63,7 @@ def test_the_data_and_what_they_leave_open() -> None:
     assert found.next({"price": [0.0, 1.5]})["price"].iloc[0] == 0.0
 
 
+@pytest.mark.slow
 def test_the_robust_tariff_is_the_best_in_the_worst_case() -> None:
     """Against Nelder–Mead over (c, K), on the corners, and against draws from the inside."""
     found = meter.fitted(meter.readings())

@@ -122,6 +122,7 @@ def plans(rule: sp.Incentive) -> dict[str, sp.Plan]:
     return pricing.computed(pricing.buyers(), rule)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", list(pricing.CLOSED))
 def test_computed_is_the_closed_form(way: str, plans: dict[str, sp.Plan]) -> None:
     types = pricing.buyers()

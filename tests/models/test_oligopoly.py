@@ -133,6 +133,7 @@ def test_solvers_and_treatments_agree(
     assert plan.report.epsilon <= 1e-6
 
 
+@pytest.mark.slow
 def test_scip_finds_it_but_proves_nothing(oracle: dict) -> None:
     """It floods its error output here, which once stood still for ever; the automatic route falls back."""
     plan = sp.stackelberg(oligopoly.build(), time_limit=4.0)

@@ -24,6 +24,7 @@ def gains(rule: sp.Incentive, n: int) -> np.ndarray:
     return np.array([rule.gain.loc[f"r[{i}]"].dropna().item() for i in range(1, n + 1)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 5, 10, 100])
 def test_qg01(n: int) -> None:
     """k, J0, Q and K to 1e-6, N = 100 without the observations' joint distribution; the same K for every follower."""
@@ -133,6 +134,7 @@ def test_atoms_have_the_moments_of_the_pair() -> None:
     assert not scenarios.knows("y1", "y2")
 
 
+@pytest.mark.slow
 def test_quadrature_is_exact_and_samples_converge_at_their_rate() -> None:
     """Two nodes are enough; samples come as the root of their number."""
     table = qg.convergence(nodes=(2, 3, 7), samples=(25, 225), seeds=12).set_index(["method", "size"])

@@ -126,6 +126,7 @@ def test_the_network_is_the_published_one(city: City) -> None:
     assert network.trips[10][16] == pytest.approx(4.4)
 
 
+@pytest.mark.slow
 def test_equilibrium_is_beckmanns(free: sp.Plan, city: City) -> None:
     flow = flows(free)
     assert city.potential(flow) / 100 == pytest.approx(42.31335287107440, abs=1e-6)
@@ -137,6 +138,7 @@ def test_equilibrium_is_beckmanns(free: sp.Plan, city: City) -> None:
     assert (report.certificate == "convex").all()
 
 
+@pytest.mark.slow
 def test_optimum_is_the_equilibrium_of_marginal_times(best: sp.Plan, city: City) -> None:
     flow = flows(best)
     assert best.quality == "optimal"
@@ -147,6 +149,7 @@ def test_optimum_is_the_equilibrium_of_marginal_times(best: sp.Plan, city: City)
     assert sp.verify(best).epsilon > 1.0, "without tolls people would leave it"
 
 
+@pytest.mark.slow
 def test_tolls_make_the_optimum_an_equilibrium(
     best: sp.Plan, rules: dict[str, sp.Incentive], driven: dict[str, sp.Plan], city: City
 ) -> None:
@@ -172,6 +175,7 @@ def test_least_tolls_take_the_least_money(best: sp.Plan, rules: dict[str, sp.Inc
     assert paid["least"] < 0.15 * paid["marginal"]
 
 
+@pytest.mark.slow
 def test_demo_tells_the_story(
     free: sp.Plan,
     best: sp.Plan,

@@ -213,6 +213,7 @@ def test_bills_and_gains() -> None:
         assert shown.to_dict() == pytest.approx({w: gain for who, w, gain in every if who == name}, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_everything_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         plants.main()

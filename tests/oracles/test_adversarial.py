@@ -112,6 +112,7 @@ def test_a_parameter_changed_after_the_plan_is_seen() -> None:
     assert sp.affine_incentive(plan).gain.iloc[0, 0] == pytest.approx(-2 * (0.6 - 0.75) / 0.6)
 
 
+@pytest.mark.slow
 def test_random_starts_fail_quietly() -> None:
     """log has no value at half of the random starts; the starts from the plans still count."""
     m = pyo.ConcreteModel()
@@ -346,6 +347,7 @@ def test_slices_and_generators_are_lists_too() -> None:
         assert [rule.offset[f"p[{i}]"] for i in range(2)] == pytest.approx([6.0, 4.0])
 
 
+@pytest.mark.slow
 @needs_scip
 def test_what_a_global_solver_holds_at_its_limit_is_kept() -> None:
     random = np.random.default_rng(1)

@@ -52,6 +52,7 @@ def toll(low: float = -2.0, high: float = 2.0) -> Draft:
     return Draft(Side({"toll": (low, high)}, "(flow - 0.6)**2 + 0.01*toll**2"), [DRIVER], PLAN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HUNTS)
 def test_no_claim_is_refuted(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger, count = Ledger(tmp_path), SLICE[name]

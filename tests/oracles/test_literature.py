@@ -246,6 +246,7 @@ def few_leader_variables(name: str) -> bool:
     return 1 <= len(leader["variables"]) <= 2 and len(followers) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SOLVED if few_leader_variables(name)])
 def test_no_plan_on_a_grid_is_better(name: str) -> None:
     """With any best answer, not only the one that suits the leader: what is better here refutes the record."""

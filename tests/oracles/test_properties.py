@@ -590,6 +590,7 @@ def counted(kind: str, number: int = 1) -> None:
     _COUNT[kind] += number
 
 
+@pytest.mark.slow
 @examples(80)
 @given(game=games(), how=writings)
 def test_nash_of_affine_followers(game: Affine, how: Writing) -> None:
@@ -608,6 +609,7 @@ def test_nash_of_affine_followers(game: Affine, how: Writing) -> None:
         counted("nash")
 
 
+@pytest.mark.slow
 @examples(80, shrink=False)
 @given(data=st.data())
 def test_nash_of_many_games_side_by_side(data: Any) -> None:
@@ -628,6 +630,7 @@ def test_nash_of_many_games_side_by_side(data: Any) -> None:
         counted("nash, side by side")
 
 
+@pytest.mark.slow
 @examples(50)
 @given(case=built(), how=writings)
 def test_nash_of_games_built_around_their_equilibrium(case: tuple[Affine, Any], how: Writing) -> None:
@@ -646,6 +649,7 @@ _MISSED: list[str] = []
 """Reports of games side by side whose equilibrium was not found."""
 
 
+@pytest.mark.slow
 @examples(40, shrink=False)
 @given(data=st.data())
 def test_nash_of_built_games_side_by_side(data: Any) -> None:
@@ -673,6 +677,7 @@ def test_nash_of_built_games_side_by_side(data: Any) -> None:
         counted("nash, built, side by side")
 
 
+@pytest.mark.slow
 @examples(40)
 @given(game=games(sizes=((1, 1), (1, 2), (1, 1, 1)), crowds=False, coupled=True), how=writings)
 def test_nash_where_one_follower_limits_the_next(game: Affine, how: Writing) -> None:
@@ -693,6 +698,7 @@ def test_nash_where_one_follower_limits_the_next(game: Affine, how: Writing) -> 
         assert (regrets(game, u, game.x) <= _REGRET).all()
 
 
+@pytest.mark.slow
 @examples(150)
 @given(
     game=games(sizes=((1,), (2,), (1, 1), (1, 1, 1)), rows=1),
@@ -761,6 +767,7 @@ def told_apart(game: Affine) -> float:
     return value
 
 
+@pytest.mark.slow
 @examples(150)
 @given(game=games(), how=writings)
 def test_stackelberg_of_affine_followers(game: Affine, how: Writing) -> None:
@@ -777,6 +784,7 @@ def test_stackelberg_of_affine_followers(game: Affine, how: Writing) -> None:
             judged(sp.stackelberg(solved), text, game, game, answer)
 
 
+@pytest.mark.slow
 @examples(50)
 @given(
     game=games(sizes=((1, 1), (1, 2), (1, 1, 1)), leaders=2, crowds=False, rows=1),
@@ -835,6 +843,7 @@ def without(game: Affine, helper: int) -> Affine:
     )
 
 
+@pytest.mark.slow
 @examples(35)
 @given(kind=st.sampled_from(_BENDS), numbers=decks(9), how=writings)
 def test_stackelberg_of_one_curved_follower(kind: str, numbers: Deck, how: Writing) -> None:
@@ -881,6 +890,7 @@ def test_stackelberg_of_one_curved_follower(kind: str, numbers: Deck, how: Writi
 # --- linear followers -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @examples(100)
 @given(
     numbers=decks(60),
@@ -948,6 +958,7 @@ def vertices(rows: Any, level: Any) -> Any:
     return points[(points @ rows.T <= level + 1e-8).all(axis=1)]
 
 
+@pytest.mark.slow
 @examples(50)
 @given(
     thresholds=st.lists(st.integers(0, 12), min_size=1, max_size=4),

@@ -64,6 +64,7 @@ def compared(rule: sp.Incentive, leader_optimal: float, value: float, constant: 
     assert rule.plan.leader_objective == pytest.approx(value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_followers_who_share_one_meter() -> None:
     expected = CASES["SB01"]["expected"]
     rule = solved("SB01")
@@ -91,6 +92,7 @@ def test_what_a_first_gain_would_bring() -> None:
     assert list(rule.at_bound.values()) == pytest.approx([-0.6082045182758621], abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kappa", [2, 10])
 def test_gains_that_stand_at_their_bound(kappa: int) -> None:
     expected = CASES["SB04"]["expected"]["by_kappa"][str(kappa)]
@@ -104,6 +106,7 @@ def test_gains_that_stand_at_their_bound(kappa: int) -> None:
     assert "stands at its bound" in str(rule)
 
 
+@pytest.mark.slow
 def test_a_value_that_no_gain_attains() -> None:
     rule = solved("SB04")
     assert rule.standing is not None
@@ -116,6 +119,7 @@ def test_a_value_that_no_gain_attains() -> None:
     assert value[10.0] == pytest.approx(0.001111380095344798, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("least", "options"), [("1/5", {"curvature": 0.2}), ("1/100", {"margin": 0.01})])
 def test_curvature_that_is_asked_for(least: str, options: dict[str, float]) -> None:
     expected = CASES["SB05"]["expected"]["by_mu"][least]
@@ -125,6 +129,7 @@ def test_curvature_that_is_asked_for(least: str, options: dict[str, float]) -> N
     assert rule.plan.quality == "optimal"
 
 
+@pytest.mark.slow
 def test_a_maximum_of_the_follower_is_no_answer() -> None:
     rule = solved("SB05")
     compared(rule, 0.0, 72 / 125, 36 / 25)
@@ -132,6 +137,7 @@ def test_a_maximum_of_the_follower_is_no_answer() -> None:
     assert rule.gain.iloc[0, 0] == pytest.approx(0.5, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_deviation_far_away_gets_its_cut() -> None:
     expected = CASES["SB06"]["expected"]
     rule = solved("SB06")
@@ -139,6 +145,7 @@ def test_a_deviation_far_away_gets_its_cut() -> None:
     assert rule.gain.iloc[0, 0] == pytest.approx(number(expected["rule"]["K"]), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_bound_of_the_leader() -> None:
     expected = CASES["SB07"]["expected"]
     cut = solved("SB07", saturate=True)
@@ -147,6 +154,7 @@ def test_a_bound_of_the_leader() -> None:
     compared(solved("SB07"), 0.0, number(expected["rule_within_bounds_for_every_action"]["value"]), 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 10, 100, math.inf])
 def test_populations_of_any_size(size: float) -> None:
     """The value is the same for every finite size, and the best constants' for infinitely many."""
@@ -159,6 +167,7 @@ def test_populations_of_any_size(size: float) -> None:
     assert rule.gain.iloc[0, 0] == pytest.approx(gain, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_two_tolls_that_answer_a_mean() -> None:
     expected = CASES["SB12"]["expected"]
     rule = solved("SB12")
@@ -186,6 +195,7 @@ def tolled_types() -> tuple[sp.Game, sp.Scenarios]:
     return sp.Game(m, followers=m.user), types
 
 
+@pytest.mark.slow
 def test_one_toll_for_types_that_nobody_can_tell_apart() -> None:
     expected = CASES["SB13"]["expected"]["rule"]
     game, types = tolled_types()
@@ -208,6 +218,7 @@ def test_one_toll_for_types_that_nobody_can_tell_apart() -> None:
     assert (by_type["certificate"] == "convex").all()
 
 
+@pytest.mark.slow
 def test_a_tariff_with_a_fee_that_every_type_accepts() -> None:
     """SB15, Mussa and Rosen (1978) with a line for a tariff: exact rationals."""
     expected = CASES["SB15"]["expected"]["rule"]
@@ -238,6 +249,7 @@ def test_a_tariff_with_a_fee_that_every_type_accepts() -> None:
     assert sp.verify(rule).ok
 
 
+@pytest.mark.slow
 def test_least_regret_in_the_worst_case() -> None:
     """SB20: an epigraph row for each type."""
     case = CASES["SB20"]["expected"]

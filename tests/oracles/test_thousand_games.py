@@ -197,6 +197,7 @@ class World:
         return (here - best) / max(1.0, abs(here))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shared", "free", "bounded"),
     [(False, False, False), (True, False, False), (True, True, False), (False, False, True)],

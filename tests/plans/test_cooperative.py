@@ -325,6 +325,7 @@ def risky(level: float) -> tuple[Any, sp.Scenarios, sp.Game]:
     return m, scenarios, sp.Game(m, followers=m.f)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.0, 0.3, 0.5, 0.9])
 def test_an_incentive_for_a_follower_who_shuns_risk(level: float) -> None:
     m, scenarios, played = risky(level)
@@ -356,6 +357,7 @@ def test_an_incentive_for_a_follower_who_shuns_risk(level: float) -> None:
     assert report.epsilon <= 1e-6
 
 
+@pytest.mark.slow
 def test_one_who_shuns_risk_beside_one_who_responds() -> None:
     """The minor plays u0/2 against whatever is announced; the threshold of the other is its loss at the level."""
     m, scenarios, _ = risky(0.5)

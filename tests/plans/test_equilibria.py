@@ -151,6 +151,7 @@ def _players(count: int, unit: float) -> tuple[Any, list[Any]]:
     return m, [block.u / unit for block in m.p.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [1.0, 1e-4])
 @pytest.mark.parametrize(("minus", "points", "pieces"), [(0.0, [0.5, 1.0], [0.0]), (1.0, [], [0.0, 0.5, 1.0])])
 def test_a_point_is_in_a_continuum_only_where_all_its_actions_are(
@@ -170,6 +171,7 @@ def test_a_point_is_in_a_continuum_only_where_all_its_actions_are(
     assert still == [pytest.approx((level, level)) for level in pieces]
 
 
+@pytest.mark.slow
 def test_an_action_that_nobody_minds_and_whose_bounds_leave_one_level_stays_there() -> None:
     """(u + v − 1)² for both is a line of equilibria, whatever the third action is; its bounds say 3."""
     m = pyo.ConcreteModel()
@@ -191,6 +193,7 @@ def test_weights_list_the_normalised_equilibria() -> None:
     np.testing.assert_allclose(actions(equilibria), [[5, 9], [219 / 23, 126 / 23], [10, 5]], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_curved_conditions_are_listed_to_a_distance() -> None:
     """x = tanh 2y, y = tanh 2x: three solutions, ±0.9575040240772688 and 0."""
     m = pyo.ConcreteModel()
@@ -290,6 +293,7 @@ def test_an_action_that_no_condition_holds_is_at_its_bound_or_anywhere() -> None
     assert not loose.complete
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not registry["scip"].available, reason="needs SCIP")
 def test_a_list_with_an_end_that_nobody_gives_is_not_called_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     """min (u₀ + u₁ − 1)² for both is a segment; where its ends stay unknown, nothing says that all is told."""
@@ -313,6 +317,7 @@ def test_a_list_with_an_end_that_nobody_gives_is_not_called_complete(monkeypatch
     assert "at least these" in str(unknown)
 
 
+@pytest.mark.slow
 def test_a_continuum_is_told_though_prices_are_singular_where_nobody_sells() -> None:
     """Both firms' profits rise at every split of the cap: all of them are equilibria, and the variational one alone."""
     m = pyo.ConcreteModel()
@@ -380,6 +385,7 @@ def facchinei_kanzow(number: int) -> sp.Game:
     return sp.Game(m, m.p)
 
 
+@pytest.mark.slow
 def test_a_published_equilibrium_is_one_of_five() -> None:
     """A.3: the published one, printed to six digits, solves 7 linear equations, for no row binds there."""
     matrix, level, first = np.zeros((7, 7)), -np.concatenate(_LEVELS), 0

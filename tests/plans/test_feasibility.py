@@ -83,6 +83,7 @@ def test_what_those_who_respond_and_those_who_serve_leave_at_a_bound_is_exactly_
 pytestmark = pytest.mark.usefixtures("unchanged")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [1.0, 1e-9, 1e8])
 @pytest.mark.parametrize("find", [sp.leader_optimal, sp.stackelberg])
 def test_rows_in_conflict_are_named_in_every_unit(find: Any, unit: float) -> None:
@@ -156,6 +157,7 @@ def test_a_follower_without_a_best_answer_has_no_plan(solver: str) -> None:
     assert caught.value.termination == "infeasible"
 
 
+@pytest.mark.slow
 def test_a_follower_who_can_do_nothing_is_named() -> None:
     """Its own row contradicts its bounds: no leader's constraint is to blame."""
     m = pyo.ConcreteModel()

@@ -55,6 +55,7 @@ def market(seed: int, sense: int) -> tuple[sp.Game, Any]:
     return sp.Game(m, m.k, prices=[(m.price, m.k.balance)]), min(worst(x) for x in points if low <= x <= high)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", seeds(12))
 @pytest.mark.parametrize("sense", [1, -1])
 def test_prices_by_merit_order(seed: int, sense: int) -> None:
@@ -102,6 +103,7 @@ def duopoly(seed: int) -> tuple[sp.Game, Any]:
     return sp.Game(m, m.f), worst
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", seeds(16))
 def test_followers_who_feel_each_other_by_enumeration(seed: int) -> None:
     game, worst = duopoly(seed)
@@ -125,6 +127,7 @@ def test_what_is_not_monotone_is_not_written() -> None:
     assert JointFaces.of(WorstEquilibria(game, list(game.followers.values()), Options())) is None
 
 
+@pytest.mark.slow
 def test_rows_of_the_leader_hold_for_every_price() -> None:
     """At x = 5 the price is in [1, 3], beyond it 1: a leader who may not see 2 has x > 5, and comes near 5."""
     for most in (4.0, 2.0):

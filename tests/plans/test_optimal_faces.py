@@ -171,6 +171,7 @@ def fifty_pairs(seed: int, moving: float) -> tuple[sp.Game, Any]:
     return sp.Game(m, m.f), worst
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "moving", "reached"), [(0, 0.0, True), (6, 0.2, False)])
 def test_fifty_pairs(seed: int, moving: float, reached: bool | None) -> None:
     game, worst = fifty_pairs(seed, moving)

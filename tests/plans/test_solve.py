@@ -301,6 +301,7 @@ def test_the_pessimist_keeps_those_who_do_not_respond() -> None:
     assert worst.responding == ("minor",)
 
 
+@pytest.mark.slow
 def test_an_answer_that_can_hurt_without_limit() -> None:
     plan = sp.stackelberg(indifferent(wide=True))
     assert plan.leader_objective == pytest.approx(0, abs=1e-6)
@@ -323,6 +324,7 @@ def test_pessimistic_takes_a_plan_and_its_own_options_alone() -> None:
     assert sp.pessimistic(sp.Plan.from_json(plan.to_json(), plan.game)).leader_objective == pytest.approx(0.2, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_cournot_firms_with_fractional_powers_are_verified() -> None:
     """F. Facchinei and C. Kanzow's A.16 without a cap, each firm's cost proved convex though its action has no end."""
     m = pyo.ConcreteModel()

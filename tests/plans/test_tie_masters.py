@@ -24,6 +24,7 @@ def two_roads() -> sp.Game:
     return sp.Game(m, m.f)
 
 
+@pytest.mark.slow
 def test_an_integer_follower_and_two_tolls() -> None:
     plan = sp.stackelberg(two_roads(), ties="pessimistic")
     assert plan.bound == pytest.approx(3, abs=1e-6)
@@ -32,6 +33,7 @@ def test_an_integer_follower_and_two_tolls() -> None:
     assert plan.ties["worst"] < 2.01  # at the optimistic tolls it takes no road, or the other one
 
 
+@pytest.mark.slow
 def test_a_nonconvex_follower_and_ties_of_a_width() -> None:
     """min (x − ½)² + y; the follower is at the end of [0, 1] that is farther from x: inf ψ = 0 as x comes to ½.
 

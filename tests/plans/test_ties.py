@@ -73,6 +73,7 @@ def test_an_infimum_that_is_not_reached() -> None:
     assert sp.verify(plan).ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("money", "unit"), [(1e-8, 1.0), (1.0, 1e-6)])
 def test_what_is_reached_does_not_depend_on_the_leaders_units(money: float, unit: float) -> None:
     """x² + ½ (y − 1)² where y ∈ [0, 1] minimises x y: at x = 0 anything may be played, and 0 is only approached."""
@@ -141,6 +142,7 @@ def test_no_unit_changes_whether_an_infimum_is_reached(unit: float) -> None:
     assert plan.attained is not True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sense", [1, -1])
 def test_ties_say_nothing_of_a_price_that_only_the_optimistic_plan_relies_on(
     sense: int, caplog: pytest.LogCaptureFixture
@@ -156,6 +158,7 @@ def test_ties_say_nothing_of_a_price_that_only_the_optimistic_plan_relies_on(
     assert "need not choose" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("capacity", "energy", "dollars", "row"), [(1.0, 1.0, 1.0, 1.0), (1e-3, 1e-3, 1e3, 1e3), (1e3, 1.0, 1e-3, 1.0)]
 )

@@ -33,6 +33,7 @@ def test_the_worst_equilibrium_of_followers_who_feel_each_other() -> None:
         sp.stackelberg(game, ties="pessimistic", tie_tolerance=0.1)
 
 
+@pytest.mark.slow
 def test_ties_of_one_chosen_equilibrium() -> None:
     """With a cap u₀ + u₁ ≤ 1 + x of both, uₖ near 1: of the variational equilibria (1 + x)/2 each there is one."""
     m = pyo.ConcreteModel()

@@ -48,6 +48,7 @@ def built(folder: Path) -> Path:
     return folder / "html"
 
 
+@pytest.mark.slow
 @HAS_SPHINX
 def test_the_site_is_built(tmp_path: Path) -> None:
     """Every page, a figure for each model, and a place in the reference for every public name."""
@@ -137,6 +138,7 @@ def rendered() -> dict[str, Any]:
     return {name: plain(thing) for name, thing in things.items()}
 
 
+@pytest.mark.slow
 def test_public_docstrings_are_numpydoc() -> None:
     """What takes nothing may say what it gives in one line, and classes that are given have no parameters."""
     checks, faults = parse_config(HOME)["checks"], {}
@@ -242,6 +244,7 @@ def test_python_is_shown_with_its_results(name: str) -> None:
     assert ">>> " not in typed, "a doctest stands in a block of its own, ```python"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if commands(DOCS / name)])
 def test_commands_run(name: str, tmp_path: Path) -> None:
     for package in re.findall(r'importorskip\("(\w+)"', (DOCS / name).read_text(encoding="utf-8")):

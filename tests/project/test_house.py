@@ -137,6 +137,7 @@ def test_every_folder_has_its_place() -> None:
     assert rooms == set(LINE), "put a new folder in ORDER, where it may import from"
 
 
+@pytest.mark.slow
 def test_imports_point_one_way() -> None:
     """The order has no exception: what type checkers import counts, and what a function imports is listed."""
     for name, target, part, function in every_import():
@@ -295,6 +296,7 @@ def state(tree: ast.Module, allowed: set[str]) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_module_remembers() -> None:
     for name, tree in TREES.items():
         assert state(tree, {variable for module, variable in STATE if module == name}) == [], name

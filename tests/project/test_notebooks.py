@@ -90,6 +90,7 @@ def test_notebook_links_to_files_that_are_there(path: Path) -> None:
     assert [target for target in links if not (path.parent / target).is_file()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of the client, not the notebook
 @EVERY
 def test_notebook_runs(path: Path, kernel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +106,7 @@ def test_notebook_runs(path: Path, kernel: Any, monkeypatch: pytest.MonkeyPatch)
     assert sum("image/png" in output.get("data", {}) for output in found) == FIGURES[path.stem]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_the_study_runs_without_dask() -> None:
     """Dask hidden: on worker processes, the same; the rest of the notebook does not ask for it."""

@@ -115,6 +115,7 @@ def quoted(text: str, key: str) -> list[str]:
     return re.findall(r'"([^"]*)"', rest[: rest.index("]" if rest.startswith("[") else "\n")])
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     about = f"{NAME}.dist-info"
     wanted = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
@@ -157,6 +158,7 @@ def test_all_is_all_extras(built: Built) -> None:
     assert all("<" in str(r.specifier) or ">=" in str(r.specifier) for r in wanted), "each has a bound"
 
 
+@pytest.mark.slow
 def test_the_demo_with_the_wheel_alone(built: Built, tmp_path: Path) -> None:
     """Unpacked, from another folder: nothing of the repository is on the path."""
     home, empty = tmp_path / "wheel", tmp_path / "empty"

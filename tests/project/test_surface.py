@@ -88,6 +88,7 @@ def test_an_import_reads_nothing_heavy() -> None:
     assert len(added) < 20
 
 
+@pytest.mark.slow
 def test_pyomo_knows_the_transformation_before_anybody_uses_it() -> None:
     code = (
         "import stackpyomo, sys; from pyomo.environ import TransformationFactory; "

@@ -24,6 +24,7 @@ from stackpyomo.reporting.page import _THEME
 from stackpyomo.reporting.plots import COLOURS
 
 
+@pytest.mark.slow
 def test_plots_take_the_colours_of_the_theme(toll_page: str) -> None:
     """A colour that plots use is a variable in the page; but for the sheet, none of them is left as it was."""
     drawings = "".join(re.findall(r"<svg.*?</svg>", toll_page, re.DOTALL))
@@ -109,10 +110,12 @@ def test_it_can_be_done_again(toll: sp.Report, toll_page: str) -> None:
     assert sp.Report.from_json(toll.to_json()).options == toll.options
 
 
+@pytest.mark.slow
 def test_the_same_report_is_the_same_page(toll: sp.Report) -> None:
     assert page(toll) == page(toll)
 
 
+@pytest.mark.slow
 def test_to_html_is_the_full_page(toll: sp.Report, tmp_path: Path) -> None:
     toll.to_html(tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == page(toll)
@@ -152,6 +155,7 @@ def test_an_unknown_regret_is_no_number() -> None:
     assert "nothing is known of its regret" in read.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told_of", ["the page", "a notebook"])
 def test_names_are_words(told_of: str) -> None:
     report = verified(firms(2, AWKWARD, f"{AWKWARD}!"))
@@ -234,6 +238,7 @@ def test_it_can_be_read_in_either_theme(side: int) -> None:
         assert contrast(line, "paper") >= 3.0
 
 
+@pytest.mark.slow
 def test_many_followers_fit(tmp_path: Path) -> None:
     report = verified(firms(1000))
     rule = report.subject
@@ -246,6 +251,7 @@ def test_many_followers_fit(tmp_path: Path) -> None:
     assert len(read.table("follower", "objective", "regret")) == 200
 
 
+@pytest.mark.slow
 def test_it_leaves_everything_alone() -> None:
     matplotlib = pytest.importorskip("matplotlib")
     game = firms(3)

@@ -91,6 +91,7 @@ def test_a_program_that_is_feasible_beyond_what_scip_counts_is_not_called_infeas
     assert solve(program, "scip", time_limit=20.0).termination is not Termination.INFEASIBLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["auto", "scip"])
 def test_a_leader_whose_cost_falls_ever_more_slowly_has_no_optimum(solver: str) -> None:
     m = pyo.ConcreteModel()

@@ -220,6 +220,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_time_limit_ends_the_solver_and_what_it_started(fake_ipopt: Fake) -> None:
     """An ipopt that is a wrapper script, as conda's may be: the program behind it must not go on."""
@@ -294,6 +295,7 @@ except KeyboardInterrupt as told:
 CHATTY = "dd if=/dev/zero bs=1000 count=1000 2> /dev/null; echo $$ > {mark}; exec sleep 60"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "main", "code", "out", "err"),
     [

@@ -29,6 +29,7 @@ print(os.environ.get("RUST_LOG"))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wish", [None, "info"])
 def test_the_log_is_for_those_who_ask_for_it(wish: str | None) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "RUST_LOG"}

@@ -288,6 +288,7 @@ def workers() -> list[Any]:
     return [process for process in multiprocessing.active_children() if "Process-" in process.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_rows_are_in_the_order_of_the_catalogue(jobs: int) -> None:
     entries = [slow("first", 400), entry("b"), entry("c", 1.0), entry("d", **KINKED), entry("e", 0.0)]
@@ -303,6 +304,7 @@ def timeless(row: Row) -> dict[str, Any]:
     return row.as_dict() | {"seconds": None, "stages": {}}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 @pytest.mark.parametrize(
     ("blow", "error", "words"),
@@ -331,6 +333,7 @@ def test_a_lost_worker_is_a_row(blow: signal.Signals, error: str, words: str) ->
     assert not process.is_alive()
 
 
+@pytest.mark.slow
 def test_a_game_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its reading alone does, which no solver's time limit ends."""
     monkeypatch.setattr("stackpyomo.studies.pool.get_context", get_context)  # new interpreters, as for everybody

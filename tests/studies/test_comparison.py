@@ -40,6 +40,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory, quick_workers: None) ->
     return sp.compare(games, "all", time_limit=20.0)
 
 
+@pytest.mark.slow
 def test_every_registered_solver_is_in_the_matrix(everything: Comparison) -> None:
     """A solver that is registered is compared; one that is not installed has its reason."""
     table = everything.table
@@ -132,6 +133,7 @@ def program(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.fspath(folder), prepend=os.pathsep)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 @pytest.mark.parametrize(
     ("text", "error", "words"),
@@ -155,6 +157,7 @@ def test_a_solver_that_breaks_is_a_row(
     assert list(found.disagreements()["message"]) == [broken["message"]]
 
 
+@pytest.mark.slow
 def test_a_game_that_takes_too_long_is_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(comparisons, "solved", partial(solved, grace=0.5))
     found = sp.compare(written(tmp_path / "g.json", slow(size=20000), entry()), ["pounce"], time_limit=1.0)

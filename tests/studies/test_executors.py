@@ -141,6 +141,7 @@ def test_a_task_that_exits_is_a_row(way: str) -> None:
     assert table["error"].tolist() == [None, "SystemExit: enough", None]
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("way", ["1 worker", "3 workers", pytest.param("Dask", marks=DASK)])
 def test_a_worker_that_dies_takes_its_own_row_along(way: str, request: pytest.FixtureRequest) -> None:
@@ -186,6 +187,7 @@ def test_a_worker_that_is_told_to_end_once_costs_nothing(tmp_path: Path) -> None
     assert table["result"].tolist() == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_pool_that_breaks_keeps_what_is_finished(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     with ProcessPoolExecutor(2) as executor, pytest.raises(sp.InvalidGame, match="executor: it broke down"):
@@ -235,6 +237,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(launcher() is None, reason="needs mpi4py and mpiexec")
 def test_mpi(tmp_path: Path) -> None:
     """One process that asks, one that works, as ``mpiexec -n 2 python -m mpi4py.futures script.py``."""
@@ -251,6 +254,7 @@ def test_mpi(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "s.jsonl")) == 7
 
 
+@pytest.mark.slow
 @DASK
 def test_a_scheduler_that_goes_away(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
@@ -291,6 +295,7 @@ def test_without_dask(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
+@pytest.mark.slow
 @DASK
 def test_a_task_that_dask_cannot_send(tmp_path: Path) -> None:
     """In the words of what it could not take; what Dask can send (a lambda) is run."""

@@ -28,6 +28,7 @@ def told(job: Any, loss: Lost) -> str:
     return f"{loss} ({'late' if loss.late else loss.how})"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fresh", [False, True])
 def test_every_job_has_its_row(fresh: bool) -> None:
     pool = Pool(square, 2, fresh=fresh)
@@ -35,6 +36,7 @@ def test_every_job_has_its_row(fresh: bool) -> None:
     assert pool.workers == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_who_dies_or_is_late_takes_its_own_job_along() -> None:
     rows = list(Pool(square, 1, limit=2.0).rows([1, "die", [60], 3], told))

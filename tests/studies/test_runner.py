@@ -189,6 +189,7 @@ def test_a_changed_study_is_never_mixed(change: str, tmp_path: Path) -> None:
     assert list(study(**given, store=path)["result"]) == [1, 4]
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
 @pytest.mark.parametrize(("workers", "kills", "on"), [(0, 6, "workers"), (2, 14, "workers"), (2, 6, "pool")])

@@ -54,6 +54,7 @@ def test_pieces_at_the_leaders_bounds(seed: int) -> None:
     assert new.regret.to_numpy() == pytest.approx(old.regret.to_numpy(), abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("order", [["p", "q"], ["q", "p"]])
 def test_pieces_are_in_the_leaders_order_whatever_an_action_moves_first(order: list[str]) -> None:

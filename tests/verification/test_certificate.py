@@ -84,6 +84,7 @@ def written(reports: list[sp.Report]) -> list[dict[str, Any]]:
     return [certificate(report) for report in reports]
 
 
+@pytest.mark.slow
 def test_verified_reports_are_confirmed(written: list[dict[str, Any]]) -> None:
     for document in written:
         checked = checker.check(json.loads(json.dumps(document)))
@@ -127,6 +128,7 @@ IDLE = ("start", "leader", "within", "regret", "multipliers", "weight", "epsilon
 """What decides nothing of the followers (the leader's objective, starting values), or would only claim less."""
 
 
+@pytest.mark.slow
 def test_a_changed_digit_is_found(written: list[dict[str, Any]]) -> None:
     rng, refused = random.Random(1), 0
     for document in written:

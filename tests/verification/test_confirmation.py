@@ -61,6 +61,7 @@ def test_a_global_bound_is_confirmed_on_intervals_or_not_believed() -> None:
     assert not confirmed(lambda u: (u / 1000) ** 2 - 2 * pyo.cos((u - 100) / 100), 0.0, 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
 def test_what_a_global_solver_proves_depends_on_no_unit(unit: float) -> None:
     """A well beside the plan and a rule that is stopped at bounds: rows are met to a share of their own size."""

@@ -106,6 +106,7 @@ def crowd(count: int, push: float) -> sp.Game:
     return sp.Game(m, followers=m.f)
 
 
+@pytest.mark.slow
 def test_many_are_proved_by_arrays_on_halves() -> None:
     """Each member beside the others, whose sides are halved where it is not proved yet."""
     game = crowd(120, 2.0)

@@ -97,6 +97,7 @@ def test_a_price_that_just_pays_a_linear_cost_leaves_rounding(money: float) -> N
     assert report.regret[f"f[{off}]"] == pytest.approx(1e-3 * cost[off] * (1 - m.f[off].x.value), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_those_who_are_not_understood_are_resolved_as_ever() -> None:
     """One kink, one integer-free sine: everybody else by arrays, and all in the game's order."""
     m = tracking()
@@ -191,6 +192,7 @@ def test_equalities_against_scipy(seed: int) -> None:
         assert report.regret[name] == pytest.approx(cost(at) - answer.fun, abs=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("seed", range(3))
 def test_costs_that_bend_up_only_where_equalities_hold(seed: int) -> None:

@@ -37,6 +37,7 @@ def test_a_cost_that_explodes_above_the_plan_excuses_nothing(steepness: float, f
     assert report.epsilon == pytest.approx(factor * (math.exp(0.6 * steepness) - 1.0), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_cost_that_runs_away_beside_another_does_not_hide_it() -> None:
     """y is 0.5 from its optimum; the slope in y a tenth of a reach away holds exp(1000 x)."""
     m = pyo.ConcreteModel()
@@ -48,6 +49,7 @@ def test_a_cost_that_runs_away_beside_another_does_not_hide_it() -> None:
     assert not sp.verify(sp.Plan.from_values(sp.Game(m, [m.f]))).ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bounds", [(-1.0, 1.0), (0.0, 1.0), (None, None)])
 @pytest.mark.parametrize("followers", [1, 30])
 def test_walls_on_both_sides_excuse_nothing(bounds: tuple[float | None, float | None], followers: int) -> None:
@@ -88,6 +90,7 @@ def test_the_unit_of_a_cost_changes_no_verdict(unit: float) -> None:
     assert report.certificate["f"] == "convex"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [1e-9, 1.0, 1e6])
 def test_a_follower_made_indifferent_is_verified_in_any_unit(unit: float) -> None:
     """(u − 1)² − pay u with pay = u − 2 is 1 for all u: no regret counts against what rounding leaves of it."""
@@ -437,6 +440,7 @@ def test_a_valley_in_a_far_wider_box_is_seen_from_beside_it_and_from_the_bound(
         assert not sp.verify(plan, proof_seconds=1.0).ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 120])
 @pytest.mark.parametrize("idle", [20.0, 1e5, 1e9, 1e13])
 @pytest.mark.parametrize(("action", "money"), [(1.0, 1.0), (1e-5, 1e6), (1e6, 1e-7)])

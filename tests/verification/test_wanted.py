@@ -52,11 +52,13 @@ def test_two_of_a_billion_that_an_aggregate_wants_is_no_rounding(
     assert (report.scale < 1e4 * cost(2.0)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["declared", "row"])
 def test_many_followers_are_told_as_few_are(kind: str) -> None:
     assert not sp.verify(sp.Plan.from_values(_market(kind, _line, count=120)), certify="convex").ok
 
 
+@pytest.mark.slow
 def test_a_leader_who_wants_every_action_tells_many_followers_too() -> None:
     """Slopes alone, read into arrays, know of no leader: 0.002 was small beside 1e-3 times a billion."""
     m = pyo.ConcreteModel()

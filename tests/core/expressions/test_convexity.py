@@ -295,6 +295,7 @@ def grow(tree: Any, m: World) -> Any:
     return grown
 
 
+@pytest.mark.slow
 @settings(max_examples=drawn(1500), deadline=None, derandomize=True)
 @given(tree=TREES, seed=st.integers(0, 10**6))
 def test_no_random_expression_refutes_its_proof(tree: Any, seed: int) -> None:
@@ -479,6 +480,7 @@ def test_tolerance(m: pyo.ConcreteModel) -> None:
     assert curvature(nearly, tolerance=1e-5).curvature is CONVEX
 
 
+@pytest.mark.slow
 def test_large_quadratics() -> None:
     m = pyo.ConcreteModel()
     m.x = pyo.Var(range(6000))

@@ -84,6 +84,7 @@ def test_a_product_of_ranges_holds_every_product() -> None:
     assert intervals.times((math.nan, 1.0), (1.0, 2.0)) == (-math.inf, math.inf)
 
 
+@pytest.mark.slow
 def test_no_random_expression_refutes_its_proof() -> None:
     logging.disable()
     try:

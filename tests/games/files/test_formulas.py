@@ -203,6 +203,7 @@ def test_named_expressions_that_double_are_refused_in_time(monkeypatch: pytest.M
         document(model_of(_doubling))
 
 
+@pytest.mark.slow
 def test_long_sums_go_both_ways() -> None:
     m = pyo.ConcreteModel()
     m.u = pyo.Var(range(10_500))
@@ -281,6 +282,7 @@ def _near(a: Any, b: Any, tolerance: float) -> bool:
     return a == b or math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
 
 
+@pytest.mark.slow
 @settings(max_examples=drawn(200), deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(TREES, TREES, st.lists(st.tuples(NUMBERS, NUMBERS), min_size=4, max_size=4))
 def test_what_is_written_reads_back_to_the_same_values(tree: Any, row: Any, points: Any) -> None:

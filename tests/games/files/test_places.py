@@ -87,6 +87,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("games") / "game.json"
 
 
+@pytest.mark.slow
 @settings(max_examples=drawn(50), deadline=None)
 @given(value=st.lists(st.dictionaries(st.text(), JSONS)), indent=st.none() | st.just(2), ascii_only=st.booleans())
 def test_reading_agrees_with_json(path: Path, value: Any, indent: Any, ascii_only: bool) -> None:

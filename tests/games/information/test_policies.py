@@ -60,6 +60,7 @@ def test_affine_policies_are_exact_with_two_nodes_or_more(n: int, nodes: int, co
         assert (c, k) == pytest.approx((0.0, wanted.k), abs=1e-8)
 
 
+@pytest.mark.slow
 def test_less_information_never_looks_better_than_it_is() -> None:
     """What a sample's plan costs in truth comes down to the optimum from above, at the rate of the sample size."""
     costs = qg.Costs()
@@ -84,6 +85,7 @@ def test_less_information_never_looks_better_than_it_is() -> None:
     assert sp.leader_optimal(informed).leader_objective < best - 0.05, "the plan of full information"
 
 
+@pytest.mark.slow
 def test_a_report_says_among_which_deviations() -> None:
     """On a fine grid the gain of least energy holds affine deviations and no others; Q of the closed form holds all."""
     costs = qg.Costs()

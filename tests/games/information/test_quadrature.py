@@ -61,6 +61,7 @@ def test_a_list_of_signals_is_as_exact_as_one() -> None:
         np.testing.assert_allclose(means, np.array(atom) @ slope, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_what_is_not_quadratic_converges() -> None:
     """min E[(x − γ(y1) − γ(y2)) ² + γ⁴]: the leader's cost settles as nodes are added, from the second on."""
 

@@ -234,6 +234,7 @@ def test_cvar_of_given_losses(level: float) -> None:
     assert pyo.value(model.cost) == pytest.approx(wanted, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_cvar_of_what_a_leader_decides() -> None:
     """min over u of CVaR[(x − u)²] on x = −1, 0, 3: the middle of the worst, whatever the mean is."""
     scenarios = sp.Scenarios({"x": [-1.0, 0.0, 3.0]}, [0.1, 0.8, 0.1])
@@ -435,6 +436,7 @@ def test_what_cannot_be_told_apart_is_treated_alike(drawn: Any) -> None:
             assert plan.value(m.u0[int(w)]) == pytest.approx((x[w] - mean / 2) / 2, abs=1e-7)
 
 
+@pytest.mark.slow
 @settings(max_examples=drawn(15), deadline=None)
 @given(worlds)
 def test_merging_atoms_never_helps_the_leader(drawn: Any) -> None:

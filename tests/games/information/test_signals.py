@@ -93,6 +93,7 @@ class World:
         return listed
 
 
+@pytest.mark.slow
 @SLOW
 @given(seed=st.integers(0, 10**6), consistent=st.booleans(), causal=st.booleans())
 def test_gains_rank_and_freedom_against_dense_equations(seed: int, consistent: bool, causal: bool) -> None:
@@ -148,6 +149,7 @@ def test_gains_rank_and_freedom_against_dense_equations(seed: int, consistent: b
     assert sp.verify(rule, followers=[f"f[{k}]" for k in np.flatnonzero(watched)]).epsilon <= 1e-7
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), units=st.lists(st.integers(-9, 9), min_size=4, max_size=4))
 @SLOW
 def test_gains_do_not_depend_on_the_units_of_a_followers_cost(seed: int, units: list[int]) -> None:
@@ -193,6 +195,7 @@ def _crowd(size: int, how: str) -> sp.Game:
     return sp.Game(m, followers=followers, aggregates=[] if how == "written out" else [m.average])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "gain"), [(1, -111 / 223), (2, -187 / 223), (5, -415 / 223), (10, -795 / 223)])
 @pytest.mark.parametrize("how", ["explicit", "written out", "population"])
 def test_the_average_alone_is_enough_for_alike_followers(size: int, gain: float, how: str) -> None:
@@ -435,6 +438,7 @@ def _scenarios(seed: int) -> sp.Game:
     return sp.Game(m, followers=[sp.Population(m.f[0], 3), m.f[1]], aggregates=[m.average])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saturate", [False, True])
 @given(seed=st.integers(0, 10**6), data=st.data())
 @settings(max_examples=drawn(15), deadline=None)

@@ -76,6 +76,7 @@ class Parts:
         return max(-minimize(bend, start, method="Nelder-Mead", options=options).fun for start in starts)
 
 
+@pytest.mark.slow
 @SLOW
 @given(seed=st.integers(0, 10**6), kind=st.sampled_from(["any", "tariff", "mild", "falling"]))
 def test_random_quadratic_games_of_any_curvature(seed: int, kind: str) -> None:
@@ -157,6 +158,7 @@ def test_a_direction_that_stays_flat_is_no_reason_to_refuse() -> None:
     assert sp.verify(rule).ok
 
 
+@pytest.mark.slow
 @SLOW
 @given(seed=st.integers(0, 10**6))
 @example(seed=250000)  # the least gain is large: its length must not be weighed against the curvature in absolute units
@@ -220,6 +222,7 @@ def test_shared_signals_of_a_tariff(seed: int) -> None:
     assert report.epsilon <= 1e-7
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6))
 @settings(max_examples=drawn(40), deadline=None)
 def test_curvature_only_counts_where_constraints_let_the_follower_go(seed: int) -> None:
@@ -254,6 +257,7 @@ def test_curvature_only_counts_where_constraints_let_the_follower_go(seed: int) 
     assert sp.verify(rule).ok == (1.0 - bend / 2 >= -1e-9)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6))
 @example(seed=6896)
 @settings(max_examples=drawn(40), deadline=None)
@@ -287,6 +291,7 @@ def test_what_already_bends_up_needs_no_quadratic_term() -> None:
     assert sp.affine_incentive(plan, quadratic=True).bend is None
 
 
+@pytest.mark.slow
 def test_a_gain_that_is_right_nearby_and_wrong_far_away_is_caught() -> None:
     """Local second order accepts Q = −a/b; far away the follower's cost has a deeper valley, and verify says so."""
     m = pyo.ConcreteModel()

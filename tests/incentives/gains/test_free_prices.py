@@ -45,6 +45,7 @@ def _network(seed: int) -> tuple[Any, np.ndarray, np.ndarray, list[np.ndarray]]:
     return m, np.concatenate(flows), np.concatenate(delays), routes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["payment", "norm"])
 @SLOW
 @given(seed=st.integers(0, 10**6))

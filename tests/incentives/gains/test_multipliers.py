@@ -138,6 +138,7 @@ class Leaning:
         return named
 
 
+@pytest.mark.slow
 @SLOW
 @example(seed=33)  # the gain is exactly 0
 @example(seed=52717)  # the gain is 0 but for rounding
@@ -249,6 +250,7 @@ def test_multipliers_that_make_no_sense_are_refused(given_as: Any, message: str)
         sp.affine_incentive(plan, multipliers=given_as)
 
 
+@pytest.mark.slow
 @SLOW
 @given(seed=st.integers(0, 10**6))
 def test_constraints_with_leader_variables_never_cost_energy(seed: int) -> None:

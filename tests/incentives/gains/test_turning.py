@@ -64,6 +64,7 @@ def is_possible(
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pinned", [False, True], ids=["open", "pinned"])
 @pytest.mark.parametrize("wanted", [0.0, 0.7])
 @pytest.mark.parametrize("kind", KINDS)

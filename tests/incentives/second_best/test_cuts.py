@@ -113,6 +113,7 @@ def test_curvature_that_is_asked_for() -> None:
         assert met(row) == good
 
 
+@pytest.mark.slow
 def test_two_actions_that_bend_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mixed direction bends down first, which no action alone shows; λ_min ≥ 0.1 is asked for and met.
 

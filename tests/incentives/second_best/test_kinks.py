@@ -25,6 +25,7 @@ def bridge(low: float | None = 0.0) -> sp.Game:
     return sp.Game(m, followers=[m.car, m.truck])
 
 
+@pytest.mark.slow
 def test_nothing_is_proved_of_a_projection_past_its_kinks() -> None:
     """max(0, 4 (s − 1.2)) makes 0.6 everybody's best, on a grid: a rule of slopes that costs 0.013 is not optimal."""
     flow = np.linspace(0.0, 1.0, 10001)
@@ -40,6 +41,7 @@ def test_nothing_is_proved_of_a_projection_past_its_kinks() -> None:
         sp.affine_incentive(sp.leader_optimal(game), [game.model.meter], saturate=True)
 
 
+@pytest.mark.slow
 def test_bounds_that_no_good_plan_stands_on_leave_the_proof() -> None:
     """A toll of 2 or −2 costs 0.04 at least, more than the rule."""
     game = bridge(-2.0)

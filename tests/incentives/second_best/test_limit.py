@@ -14,6 +14,7 @@ import stackpyomo as sp
 THETA, WEIGHT = np.array([1.0, 2.0, 4.0]), np.array([0.5, 0.25, 0.25])
 
 
+@pytest.mark.slow
 def test_one_tariff_is_the_best_of_all_gains() -> None:
     """Types who answer u = (θ − c)/(1 + 2K), a leader who wants 1 of each: (c, K) by a search from 20 starts."""
     m = pyo.ConcreteModel()
@@ -41,6 +42,7 @@ def test_one_tariff_is_the_best_of_all_gains() -> None:
     assert "proved: the best of all affine rules" in str(rule)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sign", "most"), [(1, 20.0), (-1, 20.0), (1, 2.0)])
 def test_curvature_binds_whatever_the_gain(sign: int, most: float) -> None:
     """J = ½u² − pu, J0 = ½(u − 2.4)² + ½p²: V(K) = 2.88 (1 − K)²/(1 + (1 − K)²) where 1 − 2K ≥ 0, so 0.576 at K = ½."""
@@ -57,6 +59,7 @@ def test_curvature_binds_whatever_the_gain(sign: int, most: float) -> None:
     assert (rule.plan.quality, rule.standing.free, sp.verify(rule).ok) == ("optimal", True, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit", "sense"), [(1.0, 1), (1e3, -1), (1e-3, 1)])
 @pytest.mark.parametrize(("most", "box"), [(50.0, 5.0), (1e3, 50.0)])
 def test_what_ever_larger_gains_tend_to(most: float, box: float, unit: float, sense: int) -> None:

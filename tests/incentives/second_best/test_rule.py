@@ -217,6 +217,7 @@ class Earning:
         return most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2, 3, 4, 5, 6, 9, 10, 11])
 def test_a_leader_that_earns_from_followers_with_budgets(seed: int) -> None:
     """Between leader-optimal and the best constant, both by SciPy; with one follower no other line is better."""
@@ -274,6 +275,7 @@ def test_what_it_says_and_keeps() -> None:
             getattr(plain, name)
 
 
+@pytest.mark.slow
 def test_a_search_without_a_limit_ends_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -291,6 +293,7 @@ def test_a_search_without_a_limit_ends_and_says_so(
     assert "looks longer" not in caplog.text
 
 
+@pytest.mark.slow
 def test_nobody_leans_on_its_own_constraints() -> None:
     """Of two followers under one meter one stands at its bound: its multiplier takes up the conflict, if it may."""
     m = pyo.ConcreteModel()
@@ -309,6 +312,7 @@ def test_nobody_leans_on_its_own_constraints() -> None:
     assert sp.verify(alone).ok
 
 
+@pytest.mark.slow
 def test_a_tariff_for_unlike_followers_who_are_billed_apart() -> None:
     """Each by its own meter, at one price rule: the case SB13 without chance, weights for probabilities."""
     m = pyo.ConcreteModel()
@@ -349,6 +353,7 @@ def test_bad_arguments(change: dict[str, Any], words: str) -> None:
     assert words in str(refused.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("low", "high", "share", "money", "sign"), [(5, 7, 0.5, 1.0, 1), (2, 3, 0.8, 1e3, -1), (1, 4, 0.5, 1.0, 1)]
 )
@@ -436,6 +441,7 @@ def test_treatments_that_a_local_solver_does_not_take(treatment: Any) -> None:
     assert rule.plan.leader_objective == pytest.approx(0.06357603062574153, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_one_rule_in_all_that_is_seen_is_one_where_nobody_feels_it_too() -> None:
     """Every toll sees every action: −3.5 + Σ q is 0 at the plan, and each user's own toll moves by 1 with its q."""
     m, needs = pyo.ConcreteModel(), (1.0, 2.0, 4.0)

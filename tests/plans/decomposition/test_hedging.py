@@ -42,6 +42,7 @@ def test_hedging_finds_the_monoliths_plan_and_bounds_it(make: Callable[[int], sp
     assert all(row["consensus"] >= 0.0 and row["seconds"] > 0.0 for row in plan.log)
 
 
+@pytest.mark.slow
 @needs_engine
 def test_a_model_of_many_kinds_of_components_is_hedged() -> None:
     game = mixed(6)
@@ -53,6 +54,7 @@ def test_a_model_of_many_kinds_of_components_is_hedged() -> None:
     assert (whole.leader_objective - plan.bound) / abs(whole.leader_objective) <= 1e-6, "he maximises"
 
 
+@pytest.mark.slow
 @needs_engine
 @pytest.mark.parametrize("bundles", [1, 3, 6])
 def test_the_closed_form_is_met_by_any_number_of_bundles(bundles: int) -> None:
@@ -124,6 +126,7 @@ def on_two_ranks(folder: Path, game: str, n: int, engine: str = "'mpi-sppy'") ->
     return [strict((folder / f"{rank}of2.json").read_text()) for rank in range(2)]
 
 
+@pytest.mark.slow
 @needs_engine
 def test_two_ranks_find_the_same_plan_of_a_thousand_followers(tmp_path: Path) -> None:
     first, second = on_two_ranks(tmp_path, "averaged", 1000)
@@ -135,6 +138,7 @@ def test_two_ranks_find_the_same_plan_of_a_thousand_followers(tmp_path: Path) ->
     assert len(first["values"]) == 1001
 
 
+@pytest.mark.slow
 @needs_engine
 def test_two_ranks_share_five_bundles(tmp_path: Path) -> None:
     first, second = on_two_ranks(tmp_path, "cournot", 20, "sp.Hedging(bundles=5)")
