@@ -30,7 +30,7 @@ from stackpyomo.core import TOLERANCES, bounds_of, box_of, clipped, limited_reac
 from stackpyomo.core.expressions import size_of
 from stackpyomo.errors import NoPlan
 from stackpyomo.games import Follower, Game, objective_at
-from stackpyomo.solvers import Program, Termination, free_row
+from stackpyomo.solvers import Program, Termination, free_row, objective_unit
 
 from .answer_sets import are_unique
 from .feasibility import rested
@@ -294,7 +294,7 @@ class _Search:
         """How much the leader's cost changes over the reach of one variable, at the plan for the best answer."""
         problem = leading_problem(self.game, {f.name for f in self.worst.followers})
         program = Program(problem.cost, [constraint for _, constraint in problem.constraints])
-        return program.objective_unit(program.vector(self.optimistic.values, self.game.names))
+        return objective_unit(program, program.vector(self.optimistic.values, self.game.names))
 
     # --- whether the infimum is reached -------------------------------------------------------------------------------
 

@@ -344,23 +344,6 @@ class Program:
             self._measured = key, (natural.reaches, sizes[1:], float(sizes[0]))
         return self._measured[1]
 
-    def objective_unit(self, x: Array) -> float:
-        """The objective's natural unit at x, where a box that is as good as endless beside what rows tell is none.
-
-        A price that is 0 in a box of 1e9, and that nobody pays, would make 1000 nothing beside what it could earn.
-        """
-        reaches, _, unit = self.units(x)
-        (low, high), width = self.bounds, self.bounds[1] - self.bounds[0]
-        wide = np.isfinite(width) & (np.abs(x) <= TOLERANCES.nothing * width)
-        wide &= TOLERANCES.nothing * width > reaches.min(initial=math.inf)
-        if not wide.any():
-            return unit
-        endless = np.where(wide, -math.inf, low), np.where(wide, math.inf, high)
-        told = scales_of(self, x, bounds=endless).reaches
-        far = wide & (told < TOLERANCES.nothing * width)
-        near = np.where(far, np.maximum(low, x - told), low), np.where(far, np.minimum(high, x + told), high)
-        return float(scales_of(self, x, bounds=near).of_rows()[0]) or unit
-
     def residuals(self, x: Array, duals: Array | None, units: tuple[Array, Array, float] | None = None) -> Residuals:
         """KKT residuals at x in natural units, with row duals d(objective)/d(rhs); without duals stationarity is NaN.
 
