@@ -171,7 +171,7 @@ def _asked(program: Program, info: SolverInfo, ask: _Ask, start: Array | None, l
         if info.otherwise and other.is_uneven and ended and left > 0.0:
             second = ask(other, start, left if math.isfinite(left) else None, **info.otherwise)
             solution = _doubted(program, solution, second)
-        if proves and other.is_stretched and not program.is_linear:
+        if proves and other.is_torn and not program.is_linear:
             solution = solution.without_proof("units lie too far apart for a proof")
     return solution if proves else _closest(program, solution, ask)
 

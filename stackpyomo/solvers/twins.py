@@ -68,9 +68,24 @@ class Twin:
         Those of affine rows are known; of others as much as units lie apart is thought possible.
         """
         if self.program.is_linear:
-            entries = np.abs(self.program.jacobian(self.program.problem.x0).data)
-            return _spread(np.append(entries[entries > 0.0], 1.0)) > _STRETCHED
+            return _spread(self._entries) > _STRETCHED
         return _spread(self.steps) * _spread(self.units) > _STRETCHED
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether its units lie so far apart that what is 1 in one of them is nothing in a row that has another.
+
+        Of a box of 1e12 a cost of 2 is 2e-12: SCIP drops that, and proves what is left.
+        """
+        limits = np.abs(np.concatenate(self.program.row_bounds))
+        small = limits[(limits > 0.0) & np.isfinite(limits)]
+        return self.is_stretched and _spread(np.append(self._entries, small)) > _STRETCHED
+
+    @property
+    def _entries(self) -> Array:
+        """Those of its rows that are not 0, and 1."""
+        entries = np.abs(self.program.jacobian(self.program.problem.x0).data)
+        return np.append(entries[entries > 0.0], 1.0)
 
     def of(self, program: Program, start: Array | None) -> Program:
         """The twin of this variant of the program."""

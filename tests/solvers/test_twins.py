@@ -113,3 +113,20 @@ def test_what_natural_units_refute_is_not_asked_of_numbers_that_are_dropped(unit
     assert made is not None
     assert not made.is_rough
     assert solve(program, "scip").termination is Termination.INFEASIBLE
+
+
+@pytest.mark.parametrize(
+    ("most", "price", "action", "torn"), [(1e3, 1.0, 1.0, False), (1e3, 1e-7, 1e8, False), (1e12, 1.0, 1.0, True)]
+)
+def test_units_are_torn_apart_by_a_box_and_not_by_what_others_count_in(
+    most: float, price: float, action: float, torn: bool
+) -> None:
+    """A cost of 2 beside a toll of up to 1e12, in one row; or tolls and actions that count in 1e-7 and 1e8."""
+    m = pyo.ConcreteModel()
+    m.t = pyo.Var(bounds=(0, most * price), initialize=0.0)
+    m.y = pyo.Var(bounds=(0, action), initialize=0.0)
+    m.shadow = pyo.Var(bounds=(0, 5 * most * price / action), initialize=0.0)
+    natural = twin(Program(-m.t * m.y, [(2 * price + m.t) / action - m.shadow == 0]), exact=True)
+    assert natural is not None
+    assert natural.is_stretched == (torn or price != 1.0)
+    assert natural.is_torn == torn
