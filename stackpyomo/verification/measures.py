@@ -81,7 +81,7 @@ def _are_its_own(problem: Composed) -> Array:
 def _as_far_as_prices_go(program: Program, plan: Array, problems: Sequence[Composed]) -> tuple[Array, Array]:
     """The bounds, but for those of prices that are nothing beside their box: their size tells more of what is paid."""
     answers, size = {id(v) for problem in problems for v in problem.answers}, np.abs(plan)
-    free = np.array([id(v) in answers for v in program.variables]) & (size > 0.0)
+    free = np.array([id(v) in answers for v in program.variables], dtype=bool) & (size > 0.0)
     free &= size <= TOLERANCES.nothing * (program.bounds[1] - program.bounds[0])
     return np.where(free, -np.inf, program.bounds[0]), np.where(free, np.inf, program.bounds[1])
 
