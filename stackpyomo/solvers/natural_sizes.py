@@ -70,7 +70,7 @@ def objective_unit(program: Program, x: Array) -> float:
     if not wide.any():
         return unit
     endless = np.where(wide, -math.inf, low), np.where(wide, math.inf, high)
-    told = scales_of(program, x, bounds=endless).reaches
-    far = wide & (told < TOLERANCES.nothing * width)
-    near = np.where(far, np.maximum(low, x - told), low), np.where(far, np.minimum(high, x + told), high)
+    steps = scales_of(program, x, bounds=endless).reaches
+    far = wide & (steps < TOLERANCES.nothing * width)
+    near = np.where(far, np.maximum(low, x - steps), low), np.where(far, np.minimum(high, x + steps), high)
     return float(scales_of(program, x, bounds=near).of_rows()[0]) or unit
