@@ -33,7 +33,7 @@ from stackpyomo.games import GameStructure
 from stackpyomo.solvers import BadRow, Program, evaluated_rows, scales_of
 
 from .best_response import Composed, idle_of, limited_by_others
-from .samples import narrowed
+from .samples import row_ranges
 from .wanted import UNHELD, beside_nothing, wanted_by_leader
 
 _ROUNDING = 8.0 * sys.float_info.epsilon
@@ -168,7 +168,7 @@ def _left_by_rows(
     stopped = _stopped_short(program, plan, high - low, slopes)
     for problem in problems if stopped else ():
         own = [(place[id(v)], n) for n, v in enumerate(problem.variables) if place.get(id(v)) in stopped]
-        lows, highs = narrowed(problem) if own else box
+        lows, highs = row_ranges(problem, boxed=True) if own else box
         for column, number in own:
             step = 0.0 if problem.variables[number].is_continuous() else 1.0
             least, most, width = lows[number] - step, highs[number] + step, high[column] - low[column]

@@ -100,19 +100,15 @@ def _better(problem: Composed) -> Iterable[tuple[float, float]]:
     return [(-math.inf, math.inf)] * count if box is None else box[:count]
 
 
-def row_ranges(problem: Composed) -> tuple[Array, Array]:
-    """(lowest, highest) value of each own variable by bounds and rows alone."""
+def row_ranges(problem: Composed, *, boxed: bool = False) -> tuple[Array, Array]:
+    """(lowest, highest) value of each own variable by bounds and rows alone; by rows where bounds leave no end.
+
+    boxed: by rows where all bounds leave one, too.
+    """
     low, high = box_of(problem.variables)
     with _within(problem, low, high):
-        if not np.isfinite([low, high]).all():
+        if boxed or not np.isfinite([low, high]).all():
             tighten(problem.rows)
-        return box_of(problem.variables)
-
-
-def narrowed(problem: Composed) -> tuple[Array, Array]:
-    """(lowest, highest) value of each own variable by its bounds and what the rows leave of them."""
-    with _within(problem, *box_of(problem.variables)):
-        tighten(problem.rows)
         return box_of(problem.variables)
 
 
