@@ -23,7 +23,7 @@ import pyomo.environ as pyo
 from pyomo.core.base.var import VarData
 
 from stackpyomo.bilevel import Options, Problem, Scholtes
-from stackpyomo.core import TOLERANCES, box_of, clipped, limited_reaches, listed, shown, tracked, undisturbed
+from stackpyomo.core import TOLERANCES, Array, box_of, clipped, limited_reaches, listed, shown, tracked, undisturbed
 from stackpyomo.core.expressions import apart
 from stackpyomo.deviations import Deviation, Deviations, generate
 from stackpyomo.errors import NoPlan
@@ -37,7 +37,7 @@ from .problems import held_problem
 from .responding import plan_if_any, respond
 
 _SWEEPS = 50  # Times that every leader moves, at most.
-_HALVED = 10  # Of these, with half steps, after a plan has come again.
+_HALVED = 6  # Of these, with half steps, after a plan has come again.
 _ROUNDS = 40  # Games of deviations, at most.
 _BUDGET = 60.0  # Seconds for them where no time limit is given.
 
@@ -72,7 +72,7 @@ def shortfalls(game: Game, values: Mapping[str, float]) -> dict[str, float]:
     with undisturbed(), game.unchanged():
         search = _Search(game, Options())
         search._measure(values)
-        return search.assessed(values).gains
+        return search.sharp_gains(search.assessed(values))
 
 
 class _Search:
@@ -102,7 +102,8 @@ class _Search:
         if not self._is_equilibrium(best):
             best, least = self._least_gain(best)
         if self._is_equilibrium(best):
-            best = replace(best, gains={name: self._sharp_gain(name, best) for name in best.gains})
+            best = self._polished(best)
+            best = replace(best, gains=self.sharp_gains(best))
         plan = self._plan(best, least)
         plan.seconds["leaders"] = time.monotonic() - began
         return plan
@@ -158,26 +159,53 @@ class _Search:
         bound, best = sign * plan.bound, self.cost(name, plan.values)
         if proved and math.isfinite(bound) and best - bound > self._gap(name, best) / 2.0:
             high = max(best, cost)
-            plan.bound = sign * max(bound, self._sharpened(problem, bound, high, self._gap(name, high)))
+            plan.bound = sign * self._sharpened(problem, bound, high + self._gap(name, high))
         return plan
 
-    def _sharpened(self, problem: Problem, low: float, high: float, room: float, *, sharp: bool = False) -> float:
-        """A bound on a cost that is known to lie between these: variables without bounds have made it a loose one."""
-        holder = pyo.ConcreteModel(name="level")
-        holder.level = pyo.Var(bounds=(low, high + room), initialize=high)
-        bounded = problem.under(free_row(apart(problem.cost) - holder.level, None, 0.0), cost=holder.level + 0.0)
-        plan = plan_if_any(self.game, self.followers, bounded, replace(self._options(), sharp=sharp))
-        return low if plan is None or math.isnan(plan.bound) else plan.bound
+    def _sharpened(self, problem: Problem, low: float, high: float, *, sharp: bool = False) -> float:
+        """A bound on a cost that is known to lie between these: variables without bounds may have made it a loose one.
+
+        high: infinite to pose the problem as it is.
+        """
+        if math.isfinite(high):
+            holder = pyo.ConcreteModel(name="level")
+            holder.level = pyo.Var(bounds=(low, high), initialize=high)
+            problem = problem.under(free_row(apart(problem.cost) - holder.level, None, 0.0), cost=holder.level + 0.0)
+        plan = plan_if_any(self.game, self.followers, problem, replace(self._options(), sharp=sharp))
+        return low if plan is None or math.isnan(plan.bound) else max(low, plan.bound)
+
+    def _polished(self, point: Assessment) -> Assessment:
+        """An equilibrium whose leaders stand at their proved replies, if all of them gain less from there."""
+        for name in self.game.leaders:
+            if self._is_sharp(name, point):
+                continue
+            values, _ = self._moved(name, point.values, point.replies[name], halved=False)
+            other = self.assessed(values)
+            if other.largest(self.sizes) < point.largest(self.sizes):
+                point = other
+        return point
+
+    def sharp_gains(self, point: Assessment) -> dict[str, float]:
+        """What each leader could gain there at most: of an equilibrium as tight as it can be had."""
+        if not self._is_equilibrium(point):
+            return point.gains
+        return {name: self._sharp_gain(name, point) for name in point.gains}
 
     def _sharp_gain(self, name: str, point: Assessment) -> float:
         """What this leader could gain there at most, by a bound that is as tight as it can be had."""
-        gain, cost = point.gains[name], self.cost(name, point.values)
-        if gain <= TOLERANCES.noise * max(self.sizes[name], abs(cost)):
-            return gain
+        cost, problem = self.cost(name, point.values), self._problem(name, point.values)
         high = max(cost, self.cost(name, point.replies[name].values))
-        problem = self._problem(name, point.values)
-        bound = self._sharpened(problem, cost - gain, high, self._gap(name, high), sharp=True)
-        return min(gain, max(0.0, cost - bound))
+        for limit in (math.inf, high + self._gap(name, high)):
+            if self._is_sharp(name, point):
+                break
+            gain = point.gains[name]
+            least = max(0.0, cost - self._sharpened(problem, cost - gain, limit, sharp=True))
+            point = replace(point, gains={**point.gains, name: min(gain, least)})
+        return point.gains[name]
+
+    def _is_sharp(self, name: str, point: Assessment) -> bool:
+        """True if what it may gain there is no more than a solver's accuracy."""
+        return point.gains[name] <= TOLERANCES.tight * max(self.sizes[name], abs(self.cost(name, point.values)))
 
     def _options(self) -> Options:
         left = self._until - time.monotonic()
@@ -301,7 +329,10 @@ class _Search:
     def _least_gain(self, best: Assessment) -> tuple[Assessment, float]:
         """(the plan of least ε, what no plan's ε is below): deviations that pay become rows, until they meet."""
         until = min(self._until, time.monotonic() + _BUDGET)
-        master, rows, points = LeastGains(self.game, self.common, self.options, until), Deviations({}), [best]
+        master = LeastGains(self.game, self.common, self.options, until, self.reaches)
+        rows, points = Deviations({}), [best]
+        for name in best.replies:
+            master.learn(name, *self._replies(name))
         for (name, *_), reply in self._known.items():
             for deviation in master.deviation(name, reply.values):
                 rows.add(deviation)
@@ -315,10 +346,20 @@ class _Search:
             nearest = min(points, key=Assessment.largest)
             if nearest.largest() - master.bound > max(self._rooms(nearest).values()):
                 for name, reply in point.replies.items():
+                    master.learn(name, *self._replies(name))
                     yield from master.deviation(name, reply.values, point.gains[name])
 
         generate(master, paying_deviations, rows, most=_ROUNDS, until=until, words="deviations of the leaders")
         return min(points, key=Assessment.largest), master.bound
+
+    def _replies(self, name: str) -> tuple[Array, Array]:
+        """(what others did, what this leader replied), in natural units, in the order in which they were asked."""
+        own = [self.game.names[id(v)] for v in self.game.leaders[name].variables]
+        others = [n for n in self.reaches if n not in own]
+        known = [(levels, plan) for (leader, _, levels), plan in self._known.items() if leader == name]
+        given = np.array([levels for levels, _ in known]) / [self.reaches[n] for n in others]
+        replied = np.array([[plan.values[n] / self.reaches[n] for n in own] for _, plan in known])
+        return given, replied
 
     # --- the plan -----------------------------------------------------------------------------------------------------
 
