@@ -49,10 +49,10 @@ _SHOWN = 200  # Rows of a table.
 _OPEN = 24  # Of these those that are not folded.
 _LINES = 6  # Formulas that are not folded.
 _EVIDENCE = {
-    "convex": "a proof: the follower's problem under the announced strategy is convex, and its duality gap is small",
-    "global": "a proof: a global solver's bound leaves no better answer",
-    "multistart": "evidence, no proof: the best of several starting points",
-    "unknown": "its re-solve failed: nothing is known of its regret",
+    "convex": "a proof, for the follower's problem under the announced strategy is convex and its duality gap is small",
+    "global": "a proof, for a global solver's bound leaves no better answer",
+    "multistart": "evidence, no proof, the best of several starting points",
+    "unknown": "its re-solve failed, and nothing is known of its regret",
 }
 _PACKAGES = ("numpy", "scipy", "pandas", "pyomo")
 _THEME = {
@@ -88,8 +88,8 @@ def pictures(report: Report, rule: Incentive | None) -> Iterator[Picture]:
         return
     rows, columns = rule.matrix.shape
     if 0 < rows * columns <= _CELLS:
-        caption = "The gain: by how much what the leader moves answers one unit of what it observes."
-        yield _picture(partial(plots.gains, rule), caption, 1.6 + 0.32 * min(rows, 14))
+        caption = "The gain: by how much each leader variable answers one unit of each signal."
+        yield _picture(partial(plots.gains, rule), caption, plots.height_of_gains(rule))
     yield from _responses(report, rule)
 
 

@@ -44,6 +44,7 @@ _FIRST, _SECOND, _PALE = (COLOURS[name][0] for name in ("first", "second", "pale
 MOST = 40  #: Bars, or gains with numbers, that can still be read.
 _NAMED = 24  # Rows or columns of a heat map that can be named; of more every second, third, … is.
 _WIDTH, _LETTERS = 68, 24  # Letters that have room above a picture, and in a name beside or under it.
+_UNDER = 40  # Letters that have room in a row under a heat map.
 
 
 def _axes(ax: Any, size: tuple[float, float] = (6.4, 4.4)) -> Any:
@@ -249,27 +250,35 @@ def gains(rule: Incentive, ax: Any = None) -> Any:
     table = rule.gain
     values = table.to_numpy(dtype=float)
     rows, columns = values.shape
-    ax = _axes(ax, (3.0 + 0.75 * min(columns, 12), 2.2 + 0.42 * min(rows, 14)))
+    ax = _axes(ax, (3.0 + 0.75 * min(columns, 12), 0.6 + 0.1 * min(rows, 14) + height_of_gains(rule)))
     most = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     ax.patch.set(hatch="///", edgecolor=_PALE)
     image = ax.imshow(np.ma.masked_invalid(values), cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
     ax.figure.colorbar(image, ax=ax, label="gain").solids.set_rasterized(True)
-    across, down = (range(0, count, math.ceil(count / _NAMED)) for count in (columns, rows))
-    words = [
-        [cut(names[place], _LETTERS) for place in places]
-        for names, places in ((table.columns, across), (table.index, down))
-    ]
-    turned = columns > 4 or sum(map(len, words[0])) > _WIDTH
-    ax.set_xticks(across, words[0], rotation=90 if turned else 0, parse_math=False)
-    ax.set_yticks(down, words[1], parse_math=False)
+    across, names, upright = _named(rule.signals)
+    ax.set_xticks(across, names, rotation=90 if upright else 0, parse_math=False)
+    ax.set_yticks(*_named(rule.leader)[:2], parse_math=False)
     if values.size <= MOST:
         for (i, j), value in np.ndenumerate(values):
             if math.isfinite(value):
                 colour = "white" if abs(value) > 0.6 * most else "black"
                 size = "medium" if columns < 4 else "x-small"
                 ax.text(j, i, f"{value:.3g}", ha="center", va="center", color=colour, fontsize=size)
-    ax.set(xlabel="what the leader observes", ylabel="what it moves")
+    ax.set(xlabel="signal", ylabel="leader variable")
     return ax
+
+
+def height_of_gains(rule: Incentive) -> float:
+    """Inches of a heat map: a line for each leader variable, and room below for names that stand upright."""
+    _, names, upright = _named(rule.signals)
+    return 1.6 + 0.32 * min(len(rule.leader), 14) + (0.08 * max(map(len, names)) if upright else 0.0)
+
+
+def _named(names: Sequence[str]) -> tuple[range, list[str], bool]:
+    """Which columns of a heat map have a name under them, the names, and whether they have to stand upright."""
+    places = range(0, len(names), max(1, math.ceil(len(names) / _NAMED)))
+    words = [cut(names[place], _LETTERS) for place in places]
+    return places, words, len(names) > 4 or len(names) * max(map(len, words), default=0) > _UNDER
 
 
 def best_response(
@@ -501,6 +510,9 @@ def profiles(table: pd.DataFrame, ax: Any = None) -> Any:
     for way in table.columns if len(table) else ():
         ax.step([*table.index, last], [*table[way], table[way].iloc[-1]], where="post", label=way)
     ax.set(xscale="log", xlim=(1.0, last), ylim=(0.0, 1.02), xlabel="τ: times the fastest", ylabel="share of games")
+    ax.xaxis.set_major_formatter("{x:g}")
+    if last < 10.0:
+        ax.xaxis.set_minor_formatter("{x:g}")
     ax.grid(visible=True, alpha=0.3)
     if table.size:
         ax.legend(loc="lower right")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,23 @@ def test_gains_of_many_names_some() -> None:
     ax = plots.gains(sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.firm))))
     assert [t.get_text() for t in ax.get_xticklabels()] == [f"firm[{i}].q" for i in range(0, 60, 3)]
     assert not ax.texts
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_names_under_a_heat_map_do_not_overlap(count: int) -> None:
+    """On the width of a page: the boxes of neighbours are apart."""
+    m = pyo.ConcreteModel()
+    m.fee, m.airline = pyo.Var(initialize=0.0), pyo.Block(["north", "south", "charter"][:count])
+    for name in m.airline:
+        m.airline[name].flights = pyo.Var(initialize=1.0)
+        m.airline[name].cost = pyo.Objective(expr=(m.airline[name].flights - 2) ** 2 + m.fee * m.airline[name].flights)
+    m.goal = pyo.Objective(expr=sum((m.airline[name].flights - 1) ** 2 for name in m.airline) + m.fee**2)
+    figure, ax = plt.subplots(figsize=(5.2, 2.6), layout="constrained")
+    plots.gains(sp.affine_incentive(sp.leader_optimal(sp.Game(m, m.airline))), ax)
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
+    assert len(boxes) == count
+    assert all(left.x1 <= right.x0 for left, right in pairwise(boxes))
 
 
 @pytest.mark.parametrize("sense", [pyo.minimize, pyo.maximize])
