@@ -31,7 +31,8 @@ from .gains.selection import Entries
 from .gains.system import System
 from .gains.turning import Fault, Unrepaired
 
-_CHOSEN_BY_VALUES = {RefusalCause.CURVATURE, RefusalCause.CONFLICT}  # What another on-path value of a price may mend.
+#: What another on-path value of a price may mend.
+_CHOSEN_BY_VALUES = {RefusalCause.CURVATURE, RefusalCause.CONFLICT, RefusalCause.ZERO_GRADIENT}
 _NOT_ASKED_OF_FREE = {RefusalCause.CURVATURE, RefusalCause.LEADER_BOUND}  # What free= does not look at.
 NAMED = 6  # Other followers named in a conflict.
 _WORDS: Mapping[RefusalCause, tuple[str, str]] = {
@@ -61,11 +62,11 @@ _WORDS: Mapping[RefusalCause, tuple[str, str]] = {
     ),
     RefusalCause.GAIN_BOUNDS: (
         "gain bounds: within them {residual:.6g} of its slope is left",
-        "Widen gain_bounds{lean}.",
+        "Widen gain_bounds={lean}.",
     ),
     RefusalCause.NO_INSTRUMENT: (
-        "no leader variable that may use what shows {who} moves its objective at the plan",
-        "Let a variable that it feels use that signal{lean}.",
+        "no leader variable that may answer a signal of {who} changes its objective at the plan",
+        "Let a variable that it feels answer that signal{lean}.",
     ),
     RefusalCause.INDISTINCT: (
         "its own actions ({who}) cannot be told apart by what the leader sees (residual {residual:.6g})",
@@ -179,7 +180,7 @@ def with_hint(refused: NoIncentive, game: Game, stopping: Sequence[str], chosen:
     """
     objective, hints = game.leader.objective, []
     if stopping:
-        hints.append(f"Rules that hold by the bend at a bound of {listed(stopping, 3)} are not looked for.")
+        hints.append(f"Rules that hold only by the kink at a bound of {listed(stopping, 3)} are not looked for.")
     if objective is not None and not chosen and _CHOSEN_BY_VALUES.intersection(refused.causes.values()):
         felt = {id(v) for v in [*variables_in(objective.expr), *game.aggregate_variables()]}
         idle = [game.names[id(v)] for v in game.leader.variables if id(v) not in felt]
@@ -351,7 +352,7 @@ def _reason(finding: Finding) -> tuple[str, str]:
 
 
 def _curvature(finding: Finding) -> tuple[str, str]:
-    flat = "" if finding.wanted else "Under every such strategy its plan is a stationary point, no minimum. "
+    flat = "" if finding.wanted else "Under every such strategy its plan is a stationary point, but no minimum. "
     less = "ask for less curvature" if finding.wanted else "curvature='none' to take the gain as it is"
     return (
         f"curvature: {_unbent(finding)}",

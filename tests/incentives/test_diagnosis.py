@@ -143,6 +143,21 @@ def test_a_follower_of_whole_actions_is_refused_for_its_deviations() -> None:
     assert caught.value.causes == {"f": RefusalCause.DEVIATIONS}
 
 
+def test_a_price_is_named_that_may_be_chosen_anew_where_an_action_is_0() -> None:
+    """(x − 1)² + p x at x = 0 does not feel p, and p = 2 holds it there; the leader's objective leaves p open."""
+    m = pyo.ConcreteModel()
+    m.p, m.f = pyo.Var(bounds=(0, 9), initialize=1.0), pyo.Block()
+    m.f.x = pyo.Var(bounds=(0, 8), initialize=0.0)
+    m.f.cost = pyo.Objective(expr=(m.f.x - 1) ** 2 + m.p * m.f.x)
+    m.goal = pyo.Objective(expr=m.f.x**2)
+    plan = sp.Plan.from_values(sp.Game(m, m.f))
+    with pytest.raises(sp.NoIncentive, match=r"zero gradient.* does not hold p: free= chooses such values"):
+        sp.affine_incentive(plan)
+    rule = sp.affine_incentive(plan, free=[m.p])
+    assert rule.offset["p"] == pytest.approx(2.0)
+    assert sp.verify(rule).ok
+
+
 def test_nothing_depends_on_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other sentences, the same behaviour: the hint at values that may be chosen anew, and the second look."""
     monkeypatch.setattr(diagnosis, "_reason", lambda _: ("pourquoi", "quoi"))
