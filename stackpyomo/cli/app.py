@@ -263,7 +263,7 @@ HELP = {
     "plot_to": "Draw performance profiles into this file.",
     "prefer": "Among the gains that hold: energy (the least one) or sparsest.",
     "proof_seconds": "Seconds for all proofs by a global solver.",
-    "quadratic": "Add a squared term where no gain is steep enough.",
+    "quadratic": "Add a squared term where no gain makes a follower's cost convex.",
     "regret": "zero, or least: the best rule where none holds every follower.",
     "report_to": "Write an HTML page to this file.",
     "responding": "A follower who answers optimally and does not serve the leader; repeatable; or all.",

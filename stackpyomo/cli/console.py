@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +22,7 @@ from stackpyomo.studies import RIGHT, Comparison, Row
 from stackpyomo.verification import Report
 
 _SHOWN = 30  # Rows of a table that are printed.
+_WHOLE = 40  # Letters of a name that stands in one line of a contract's table.
 _NAME = 19  # Letters of a game's name in the table of a catalogue, which so fits 80 columns.
 
 _OPTIONS = (
@@ -35,6 +37,7 @@ _LEADER = re.compile(r"set it on the model, or pass leader=\{[^}]*\}")
 
 _PHRASES = {
     "; affine_incentive(plan) designs one where there is one": "",
+    ", or Scholtes(), FischerBurmeister(), Penalty(), BigM(), SOS1()": "",
     "tee=True shows a solver's log": "--log - shows every attempt",
     "use read_games()": "bench and compare take one",
     "None where there is no limit": "an empty side is no limit",
@@ -44,6 +47,7 @@ _PHRASES = {
     "game.check()": "stackpyomo check-game",
     "; use read_game().": ": put [ and ] around the one that it holds.",
     "inducible(plan)": "stackpyomo inducible",
+    "optimal_rule(game)": "--second-best",
     "stackelberg(game)": "--responding all",
     'verify(..., certify="global")': "--certify global",
 }
@@ -60,7 +64,7 @@ def in_options(text: str) -> str:
 
     for phrase, words in _PHRASES.items():
         text = text.replace(phrase, words)
-    text = _LEADER.sub("give it one in the file", text)
+    text = _LEADER.sub("give it a start value in the file", text)
     return _ARGUMENT.sub(option, text)
 
 
@@ -69,8 +73,7 @@ def show(plan: Plan, rule: Incentive | None, report: Report) -> None:
     console = Console()
     _print(console, plan.parts({} if rule is None else rule.offset, _SHOWN))
     if rule is not None:
-        terms = [part for part in in_words(rule, verified=True) if part not in report.warnings]
-        console.print(Text(f"{as_text(terms)}\n"))
+        _print_terms(console, [part for part in in_words(rule, verified=True) if part not in report.warnings])
     console.print(Text(f"Every follower re-solved ({report.solver}):"))
     verdict, *rest = report.parts(_SHOWN)
     _print(console, [part for part in rest if part not in report.remarks])
@@ -93,6 +96,29 @@ def _print(console: Console, parts: Iterable[Part]) -> None:
             console.print(Text(text, style="yellow" if text.startswith("Beware") else ""))
 
 
+def _print_terms(console: Console, parts: Iterable[Part]) -> None:
+    """The contract as it is printed elsewhere, but each line within the width of the terminal, below its beginning."""
+    for part in parts:
+        if isinstance(part, str):
+            console.print(Text(part))
+        elif isinstance(part, Cells):
+            table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+            for number, (heading, left) in enumerate(zip(part.headings, part.left, strict=True)):
+                whole = number == 0 and max(len(row[0]) for row in part.rows) <= _WHOLE
+                table.add_column(heading, justify="left" if left else "right", no_wrap=whole, overflow="fold")
+            for row in part.rows:
+                table.add_row(*map(Text, row))
+            console.print(_indented(table))
+        else:
+            for item in part:
+                console.print(_indented(Text(item)))
+    console.print()
+
+
+def _indented(what: Text | Table) -> Padding:
+    return Padding(what, (0, 0, 0, 2), expand=False)
+
+
 def show_parts(parts: Iterable[Part]) -> None:
     """Print tables and text."""
     _print(Console(), parts)
@@ -100,9 +126,10 @@ def show_parts(parts: Iterable[Part]) -> None:
 
 def show_findings(findings: Sequence[Finding], otherwise: str = "") -> None:
     """Print findings, the errors first; where there are none ``otherwise``."""
+    console = Console()
     for finding in findings:
         kind = {"info": "note", "warning": "note"}.get(finding.severity, finding.severity)
-        print(f"{kind}: {in_options(str(finding))}")
+        console.print(Text(f"{kind}: {in_options(str(finding))}"))
     if otherwise and not findings:
         print(otherwise)
 
@@ -192,6 +219,14 @@ def show_table(table: pd.DataFrame) -> None:
     print(table.to_string(line_width=Console().width, float_format=lambda value: shown(value, 6)))
 
 
+def show_inducible(table: pd.DataFrame) -> None:
+    """Print who can be held, and the evidence for each below, so that the table fits 80 columns."""
+    show_table(table.drop(columns="evidence"))
+    console = Console()
+    for name, evidence in table["evidence"].items():
+        console.print(Text(f"{name}: {evidence}"))
+
+
 def show_solvers(rows: Sequence[dict[str, Any]]) -> None:
     """Print what is known of every solver."""
     table = Table("solver", "version", "tiny problem", "seconds", "solves")
@@ -203,4 +238,4 @@ def show_solvers(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         if row["remedy"]:
             missing = "" if row["version"] else "not installed. "
-            console.print(f"{row['solver']}: {missing}{row['remedy']}", markup=False)
+            console.print(f"{row['solver']}: {missing}{in_options(row['remedy'])}", markup=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 from stackpyomo.analysis import inducible
 
 from .app import Answer, command
-from .console import show_table
+from .console import show_inducible
 from .inputs import load, plan_from
 from .planning import WORDS, PlanOptions
 
@@ -28,4 +28,4 @@ def inducible_command(
     table = inducible(target, solver=search.solver)
     rows = json.loads(table.reset_index(names="follower").to_json(orient="records", double_precision=15))
     document = {"game": loaded.name, "plan": target.as_dict(), "followers": rows}
-    return Answer(document, partial(show_table, table), 0 if (table["verdict"] == "possible").all() else 1)
+    return Answer(document, partial(show_inducible, table), 0 if (table["verdict"] == "possible").all() else 1)

@@ -27,11 +27,14 @@ from .planning import WORDS, PlanOptions, RuleOptions
 
 _BASELINE = 60.0  # Seconds for the plan without an incentive, to which a page compares.
 
-_ONWARD = "For a game of your own, start from this one: stackpyomo demo --write toll.json; stackpyomo solve toll.json"
+_ONWARD = (
+    "For a game of your own, start from this one:\n  stackpyomo demo --write toll.json; stackpyomo solve toll.json"
+)
 STORY = (
-    "A driver sends a share of the trips over a bridge, and would like all of them there. The city wants 60 % of them\n"
-    "there and, for its own sake, no toll. A constant toll of 0 leaves the driver with a reason to depart from that\n"
-    "plan; a toll that answers the flow makes the plan the driver's own best choice."
+    "A driver sends a share of the trips over a bridge, and would like all of them\n"
+    "there. The city wants 60 % of them there and, for its own sake, no toll. At a\n"
+    "constant toll of 0 the driver leaves that plan; a toll that answers the flow\n"
+    "makes the plan the driver's own best choice."
 )
 
 
@@ -52,7 +55,9 @@ def demo(solver: str = "auto", write_to: Path | None = None) -> Answer:
         print(f"{STORY}\n")
         show(plan, rule, report)
         print(
-            _ONWARD if write_to is None else f"{write_to} holds the game; change it, then: stackpyomo solve {write_to}"
+            _ONWARD
+            if write_to is None
+            else f"{write_to} holds the game; change it, then:\n  stackpyomo solve {write_to}"
         )
 
     return Answer(
@@ -165,7 +170,7 @@ def _page(
             baseline = stackelberg(game, time_limit=_BASELINE if time_limit is None else time_limit, **search)
         except StackpyomoError as error:
             remarks = [
-                f"Who gains and who loses is not known, for want of a plan without an incentive: {error}",
+                f"Who gains and who loses is not known, because no plan without an incentive was found: {error}",
                 *remarks,
             ]
     return page(report, title=title, baseline=baseline, remarks=remarks, command=typed())
@@ -210,12 +215,12 @@ def _responders(plan: Plan, game: Game) -> str:
     """Who serves the leader and who does not."""
     if len(plan.responding) == len(game.followers):
         return (
-            "All followers respond: the leader announces constants, and no incentive is designed. What is verified is\n"
-            "that every follower's answer is its best."
+            "All followers respond: the leader announces constants, and no incentive is\n"
+            "designed. What is verified is that every follower's answer is its best."
         )
     return (
-        f"Responding: {listed(plan.responding)}. In the plan they answer optimally without an incentive; one is\n"
-        "designed and verified for every follower all the same."
+        f"Responding: {listed(plan.responding)}. In the plan they answer optimally without an\n"
+        "incentive; one is designed and verified for every follower all the same."
     )
 
 

@@ -70,7 +70,8 @@ def study_command(
         "rows": plain([{"row": number, **row} for number, row in records]),
         "summary": {"rows": len(table), "failed": failed, "seconds": time.perf_counter() - began},
     }
-    summary = f"{len(table)} rows, {failed} with an error{'; --retry-failed runs those again' if failed else ''}"
+    count = f"{len(table)} row" if len(table) == 1 else f"{len(table)} rows"
+    summary = f"{count}, {failed} with an error{'; --retry-failed runs those again' if failed else ''}"
     make_page = partial(table_page, task, summary, table)
     return Answer(document, partial(show_study, table, summary), 1 if failed else 0, make_page)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -41,8 +42,10 @@ LOG = "or a longer --time-limit; --log - shows every attempt."
         ("or a longer time_limit=; tee=True shows a solver's log.", LOG),
         (
             "t: has no value; set it on the model, or pass leader={'t': ...}.",
-            "t: has no value; give it one in the file.",
+            "t: has no value; give it a start value in the file.",
         ),
+        ("or 'sos1', or Scholtes(), FischerBurmeister(), Penalty(), BigM(), SOS1().", "or 'sos1'."),
+        ("Widen gain_bounds=.", "Widen --gain-bounds."),
         ("toll = 0 + 4/3 (flow − 0.6)", "toll = 0 + 4/3 (flow − 0.6)"),
     ],
 )
@@ -61,13 +64,24 @@ def test_comparisons_fit_80_columns(options: list[str], run: Run, write: Any, mo
     assert len(table) >= 3
 
 
-@pytest.mark.parametrize("command", ["solve", "inducible", "doctor"])
+@pytest.mark.parametrize("command", ["solve", "inducible", "doctor", "demo"])
 def test_tables_fit_80_columns(command: str, run: Run, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     wide = game().replace("driver", "a_driver_of_a_long_name")
-    result = run(command, *([] if command == "doctor" else [write("wide.py", wide)]))
+    result = run(command, *([] if command in ("doctor", "demo") else [write("wide.py", wide)]))
     assert result.code == 0
     assert max(map(len, result.out.splitlines())) <= 80
+
+
+def test_rows_of_a_contract_are_not_broken(run: Run, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lane holds the driver: four columns, of which headings give way, not the row."""
+    monkeypatch.setenv("COLUMNS", "80")
+    held = json.loads(json.dumps(TOLL).replace("flow", "flow_over_the_bridge").replace("- 0.6", "- 0.7"))
+    held["followers"][0]["constraints"] = ["flow_over_the_bridge <= 0.6"]
+    result = run("solve", write("lane.json", json.dumps(held)), "--multipliers", "free")
+    assert result.code == 0
+    assert max(map(len, result.out.splitlines())) <= 80
+    assert re.search(r"^  more driver\.flow_over_the_bridge +[\d.]+ +[\d.]+ +[\d.]+$", result.out, re.MULTILINE)
 
 
 def test_the_table_fits(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

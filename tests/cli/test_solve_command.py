@@ -135,7 +135,7 @@ def test_solve_with_all_responding(who: str, stranger: Run, write: Any) -> None:
 def test_solve_says_that_no_incentive_is_designed(run: Run, write: Any) -> None:
     result = run("solve", write("game.json", TEXT), "--responding", "all")
     assert (result.code, result.err) == (0, "")
-    assert "All followers respond: the leader announces constants, and no incentive is designed." in result.out
+    assert "All followers respond: the leader announces constants, and no incentive is\ndesigned." in result.out
     assert "The leader announces:" not in result.out
     assert "verified: largest regret" in result.out
 
@@ -227,7 +227,7 @@ def test_solve_says_why_there_is_no_baseline(solve: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr("stackpyomo.cli.solve_command.stackelberg", none)
     code, text = solve("solve")
     assert code == 0
-    assert "for want of a plan without an incentive: No plan exists." in Read(text).text
+    assert "because no plan without an incentive was found: No plan exists." in Read(text).text
 
 
 def test_solve_with_all_responding_and_verify(solve: Any) -> None:

@@ -77,7 +77,7 @@ def test_study_with_an_error(run: Run, stranger: Run, write: Any, tmp_path: Path
         (["tasks.py:power", "--grid", "error=1"], ("'error' is a column",)),
         (["tasks.py:power", "--grid", "x=1", "--dask", "local:2", "--workers", "2"], ("give one of them",)),
         (["tasks.py:power", "--grid", "x=1", "--json", "no/out.json"], ("out.json", "cannot be written")),
-        (["tasks.py:power", "--grid", "x=1", "--store", "tasks.py"], ("tasks.py", "is no store of a study")),
+        (["tasks.py:power", "--grid", "x=1", "--store", "tasks.py"], ("tasks.py", "is not a store of a study")),
     ],
 )
 def test_study_refuses(arguments: list[str], words: tuple[str, ...], run: Run, write: Any) -> None:
