@@ -1,7 +1,7 @@
 """From a ready Cournot–Stackelberg game to a verified plan: seconds, stage by stage, for 2 to 100,000 followers.
 
 The game is ``models/cournot.py``: N followers of different costs answer a leader, and a third or more stay out;
-``--all-active`` gives all of them the leader's cost (his output is then 44), the instance that other tools were run on.
+``--all-active`` gives all of them the leader's cost (its output is then 44), the instance that other tools were run on.
 Timed is ``plan = sp.stackelberg(game)``, which ends with a re-solve of every follower; ``ok`` is ``plan.report.ok``:
 no follower would leave. "best" says more: the leader's profit is the closed form's, to 1e-6.
 "processor" is of this process and its solvers, all else by the clock. Building the game is not counted. Each size runs

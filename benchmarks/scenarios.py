@@ -5,7 +5,7 @@ its own lies in and has an action for each (within −5 … 5), the leader knows
 
     J0 = E[(x − u0 − ū)² + u0² + ½ mean u_i²],    J_i = E[(u_i − x)² + u0²].
 
-"ocs": he answers every action; "opcs": the average alone, an aggregate variable for each scenario. Run
+"ocs": it answers every action; "opcs": the average alone, an aggregate variable for each scenario. Run
 ``python benchmarks/scenarios.py`` for 1,000 and 10,000 scenarios, or name sizes. Each runs in a process of its own, so
 that peak memory is that run's. "game" is drawing the scenarios and plain Pyomo; "total" leaves it out.
 """

@@ -1,7 +1,7 @@
 """The plot of README.md: processor seconds from a ready game to a verified rule, against the number of followers.
 
-The game is that of ``scale.py``: N unlike followers of two actions each, coupled by an average. Timed is each of
-``leader_optimal``, ``affine_incentive`` and ``verify``, with the solvers they start, in a process of its own.
+The game is that of ``scale.py``: N followers with costs of their own and two actions each, coupled by an average. Timed
+is each of ``leader_optimal``, ``affine_incentive`` and ``verify``, with the solvers they start, in its own process.
 
 ``python benchmarks/speed.py 10 100 1000 10000`` measures, writes ``benchmarks/speed.json`` with the machine and the
 versions, and draws ``docs/speed.svg``; without sizes it draws what the file holds.

@@ -1,4 +1,4 @@
-"""From meter data to a tariff: what a household minds is told from its meter, and the tariff has to be good anyway.
+"""From meter data to a tariff: a household is fitted to its meter, and the tariff has to be good for all that fits.
 
 A household (follower) uses u kWh of an evening, and finds the first one worth θ, each further one h less. A utility
 (leader) would like 1 kWh used, and a price of 0 for its own sake; it sees the meter, and may announce p = c + K u:

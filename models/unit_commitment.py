@@ -3,7 +3,7 @@
 An operator (leader) has to serve a whole number of MW in the coming hour at the least expense: what it costs the
 plants, and n/2 € to dispatch the n-th of a kind. Plants (followers) are off, or on at a whole number w of MW between
 their least and their capacity. At a price p for a MWh and perhaps a payment s_k for a start (a charge if negative), a
-plant of kind k minds
+plant of kind k minimises
 
     F_k on + c_k w − p w − s_k on,      least_k on ≤ w ≤ capacity_k on
 

@@ -48,6 +48,21 @@ def built(folder: Path) -> Path:
     return folder / "html"
 
 
+FILE = re.compile(
+    r"`((?:benchmarks|docs|hunts|models|notebooks|stackpyomo|tests)/[\w/.-]+\.(?:csv|ipynb|json|md|py|svg))`"
+)
+
+
+def test_every_file_that_a_page_names_is_there() -> None:
+    pages = [*HOME.glob("*.md"), *PAGES, *HOME.glob("benchmarks/*.md"), *HOME.glob("models/**/*.md")]
+    named = {(page.name, file) for page in pages for file in FILE.findall(page.read_text(encoding="utf-8"))}
+    named |= {
+        (page.name, file) for page in HOME.glob("notebooks/*.ipynb") for file in FILE.findall(page.read_text("utf-8"))
+    }
+    assert len(named) > 50
+    assert not sorted((page, file) for page, file in named if not (HOME / file).is_file())
+
+
 @pytest.mark.slow
 @HAS_SPHINX
 def test_the_site_is_built(tmp_path: Path) -> None:
