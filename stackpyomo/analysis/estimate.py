@@ -128,7 +128,7 @@ class Fit(Document):
 
     @property
     def rank(self) -> int:
-        """How many combinations of the parameters the data tell."""
+        """How many combinations of the parameters the data determine."""
         return self._open[0]
 
     @property
@@ -150,7 +150,7 @@ class Fit(Document):
 
     @property
     def covariance(self) -> pd.DataFrame:
-        """Covariance of the estimate, s² (DᵀD)⁻¹, D the derivative of the answers; NaN for parameters not told apart.
+        """Covariance of the estimate, s² (DᵀD)⁻¹, D the answers' derivative; NaN for parameters not distinguished.
 
         Valid for independent errors of one variance, and unreliable where an answer is just leaving its bound.
         """
@@ -248,7 +248,7 @@ class Fit(Document):
     # --- what to do with it -------------------------------------------------------------------------------------------
 
     def next(self, candidates: Any, *, rules: Any = None) -> pd.DataFrame:
-        """What to announce next: candidates in the order of how much they would tell.
+        """What to announce next: candidates in the order of how much they would reveal.
 
         A candidate of derivative D tells log det(I + D M⁻¹ Dᵀ), M = Σ DᵀD of the data.
 
@@ -347,9 +347,9 @@ class Fit(Document):
             [name, shown(level, 6), "" if math.isnan(error) else shown(error, 3), _span(*ends)]
             for (name, ends), level, error in zip(self._bounds.items(), solution.theta, errors, strict=True)
         ]
-        kind = "slopes" if self.method == "residuals" else "responses"
+        kind = "slopes" if self.method == "residuals" else "residuals"
         head = (
-            f"Fit by {self.method} to {count} row{'s' if count > 1 else ''}: squares of {kind} left "
+            f"Fit by {self.method} to {count} row{'s' if count > 1 else ''}: sum of squared {kind} "
             f"{self.sum_of_squares:.6g}; {self._evidence}."
         )
         table = Table(["parameter", "estimate", "std. error", "bounds"], cells)

@@ -167,7 +167,7 @@ def rules_of(given: Any, table: pd.DataFrame, game: Game) -> list[Rule]:
         if unknown:
             where = f"column {RULE}" if RULE in table.columns else "the index"
             raise InvalidGame(
-                f"rules: {unknown[0]!r} is no variable of the leader, and stands in one alone of rules= and {where}."
+                f"rules: {unknown[0]!r} is not a leader variable, and only one of rules= and {where} has it."
             )
         rules = [named.get(label) for label in labels]
     else:
@@ -204,7 +204,9 @@ def _rule(given: Any, game: Game) -> Rule:
         given = [(game.leader.variables[0], given)]
     if isinstance(given, Incentive):
         if given.saturate:
-            raise InvalidGame("rules: one that is cut at the leader's bounds has kinks; rows beyond them say nothing.")
+            raise InvalidGame(
+                "rules: a rule that is stopped at the leader's bounds has kinks; rows beyond them say nothing."
+            )
         return {name: _formula(given, line, game) for line, name in enumerate(given.leader)}
     answers: dict[str, Any] = {}
     for key, answer in component_pairs(given, "rules", "expression"):
@@ -455,7 +457,7 @@ class Experiments:
         if not math.isfinite(level):
             cell = self.table[name].iloc[row]
             raise InvalidGame(
-                f"row {self.table.index[row]}, column {name}: {cell} is no finite number. Correct it or drop the row."
+                f"row {self.table.index[row]}, column {name}: {cell} is not a finite number. Correct or drop it."
             )
         return level
 

@@ -377,7 +377,7 @@ def _require_explicable(experiments: Experiments, noise: Array | None) -> None:
         if math.isnan(level) or (above and is_within(level - room, None, upper, size)):
             continue
         raise InvalidGame(
-            f"{reading.place}: {level:.6g} lies outside of what {reading.follower} can do "
+            f"{reading.place}: {level:.6g} lies outside what {reading.follower} can do "
             f"({'-∞' if lower is None else lower:g} to {'∞' if upper is None else upper:g}), so that no parameters "
             "explain it. Correct it, or pass noise=, how far readings may be off."
         )

@@ -240,8 +240,8 @@ def _require_within(var: Any, answer: Any) -> None:
     """An equilibrium under a projection is not solved for; where none can come into play there is none."""
     if any(oversteps(answer, var)):
         raise InvalidGame(
-            f"{var.name}: the strategy may leave its bounds and is projected on them (saturate=True), for which no "
-            "equilibrium of the followers is solved. verify() and conditional_regret() take it into account."
+            f"{var.name}: the strategy is stopped at the bounds (saturate=True), and no equilibrium of the followers "
+            "is solved for that. verify() and conditional_regret() take it into account."
         )
 
 

@@ -101,7 +101,7 @@ def _withdraw(plan: Plan, reasons: Sequence[str]) -> None:
     if reasons:
         plan.quality = "feasible" if plan.quality == "optimal" else plan.quality
         plan.bound = plan.gap = plan.epsilon0 = math.nan
-        plan.warnings += [f"{reason}, which counts as no obstacle: the menu bounds no rule" for reason in reasons]
+        plan.warnings += [f"{reason}, which was left out: the menu is no bound on rules" for reason in reasons]
 
 
 def _look_for_punishments(plan: Plan, screens: Sequence[_Screen]) -> None:

@@ -191,7 +191,7 @@ class PrivateNoise:
         return faced | {key: self._within(names[key], values[names[key]] + step) for key, step in answer.items()}
 
     def _within(self, name: str, level: Any) -> Any:
-        """What the leader answers, which is no formula where it is stopped at his bounds."""
+        """What the leader answers, which is no formula where it is stopped at its bounds."""
         if any(oversteps(level, self.game.variables_by_name[name])):
             raise InvalidGame(
                 f"simulate: {name}: its answer to what members with noise draw may leave its bounds, where it is "

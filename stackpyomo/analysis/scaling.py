@@ -236,8 +236,8 @@ def _verdict(exponent: float, band: float, rows: Sequence[_Row]) -> str:
         return f"growing {pace}, though the leader observes no population: its plan for the others does not settle"
     if _vanishes(rows) and grows and len(finite) > 2:
         return (
-            f"not settled: over these sizes the gain of the average grows {pace}, by slopes that are nothing at the "
-            "plan's accuracy; a sharper plan, or larger sizes, would tell growth from rounding"
+            f"not settled: over these sizes the gain of the average grows {pace}, by slopes below the plan's "
+            "accuracy; a sharper plan, or larger sizes, would tell growth from rounding"
         )
     if _vanishes(rows):
         return (

@@ -59,7 +59,7 @@ _DRAWS, _ROUNDS = 64, 4
 
 @dataclass(eq=False)
 class WorstCase(Document):
-    """The worst that a rule does to the leader, where, and what says so."""
+    """The worst case of a rule for the leader: its value, where it is, and the evidence."""
 
     value: float  #: The leader's objective there (its regret, where ``less`` was given), in the sense the user wrote.
     at: pd.Series  #: The parameters there.
@@ -432,7 +432,7 @@ class LinearQuadratic:
         matrix, constant = np.array([line for line, _ in slopes]), np.array([level for _, level in slopes])
         own, mixed = np.hsplit(matrix, [len(self.actions)])
         if not _is_positive(own + own.T):
-            return "the followers' equilibrium is not shown to be one alone"
+            return "the followers' equilibrium is not shown to be unique"
         self.answer = -np.linalg.solve(own, mixed)
         levels = self.vertices @ self.answer.T - np.linalg.solve(own, constant)
         return "" if _are_within(levels, self.actions) else "an action reaches its bounds"

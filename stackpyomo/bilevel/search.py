@@ -132,7 +132,7 @@ class PlanSearch(Candidates):
             able = ", ".join(n for n, i in registry.items() if treatment.needs in i.classes)
             raise InvalidGame(
                 f"complementarity={treatment.name!r}: needs a solver for {treatment.needs} ({able}), "
-                f"and solver={solver!r} is none."
+                f"and solver={solver!r} is not one."
             )
         return solver
 

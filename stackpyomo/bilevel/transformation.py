@@ -151,7 +151,7 @@ def _transform(
     for follower in chosen:
         for var in follower.integers[:1]:
             raise InvalidGame(
-                f"stackpyomo.kkt: {var.name} is integer, and {follower.name} has no optimality conditions in it. Relax "
+                f"stackpyomo.kkt: {var.name} is integer, so that {follower.name} has no optimality conditions. Relax "
                 "its domain or fix it; sp.stackelberg(game) finds plans with integer followers."
             )
     holder = pyo.Block(concrete=True)

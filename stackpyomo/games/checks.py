@@ -131,7 +131,7 @@ def _leaders_errors(game: GameStructure) -> Iterator[Finding]:
     for objective in game.leader.active_objectives:
         if id(objective) not in owned:
             yield _error(
-                objective.name, "it is no leader's objective.", "Put it on a leader's Block, or deactivate it."
+                objective.name, "it is not a leader's objective.", "Put it on a leader's Block, or deactivate it."
             )
 
 
@@ -383,7 +383,7 @@ def _averages(game: GameStructure) -> Iterator[Finding]:
                 yield Finding(
                     "warning",
                     follower.name,
-                    f"{responses.variables[row].name} weighs its scenarios by other than their probabilities.",
+                    f"{responses.variables[row].name} weights its scenarios by other numbers than probabilities.",
                     "Write averages as Σ probability · action, unless a scenario's actions count more than another's.",
                 )
 

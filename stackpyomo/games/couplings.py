@@ -87,7 +87,7 @@ def _price_pairs(given: Any, component: Callable[[str], Any]) -> Iterator[tuple[
             given_names = ", ".join(str(getattr(part, "name", part)) for part in (item[0], target))
             raise InvalidGame(f"prices=({given_names}): {_EXPECTED}")
         if var.is_indexed() != row.is_indexed() or (var.is_indexed() and not set(row.keys()) <= set(var.keys())):
-            raise InvalidGame(f"prices: {var.name} and {row.name} have other indices; give one price for each row.")
+            raise InvalidGame(f"prices: {var.name} and {row.name} have different indices; give one price for each row.")
         yield from ((var[key], row[key], follower) for key in row) if row.is_indexed() else ((var, row, follower),)
 
 
@@ -95,7 +95,7 @@ def _price(var: VarData, row: ConstraintData, name: str | None, holders: Sequenc
     if not holders or (said and name not in holders):
         whose = f"of {name}" if said and name is not None else "of a follower"
         raise InvalidGame(
-            f"{row.name}: the price {var.name} needs a row {whose}, and this is none. Name a Constraint on a "
+            f"{row.name}: the price {var.name} needs a row {whose}, and this is not one. Name a Constraint on a "
             "follower's Block, or a shared row with whose multiplier is meant: (Var, (row, follower))."
         )
     if len(holders) > 1 and not said:

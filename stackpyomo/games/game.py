@@ -40,7 +40,7 @@ from .structure import GameStructure
 
 
 class Game(GameStructure):  # numpydoc ignore=PR02
-    """A leader and its followers in one Pyomo model, which is only pointed into and never changed.
+    """A leader and its followers in one Pyomo model, which is read and never changed.
 
     Whatever no follower owns is the leader's. What is wrong with the model itself, :meth:`check` finds.
 

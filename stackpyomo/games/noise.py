@@ -52,7 +52,7 @@ def noise_of(given: Any, owner: str) -> Noise | None:
     if any(isinstance(label, tuple) for label, _ in pairs):
         raise InvalidGame(f"{owner}: noise=: a scenario is a plain index, not a tuple; number them.")
     if len({label for label, _ in pairs}) < len(pairs):
-        raise InvalidGame(f"{owner}: noise=: a scenario stands twice.")
+        raise InvalidGame(f"{owner}: noise=: a scenario is given twice.")
     numbers = [float(p) if isinstance(p, Real) else math.nan for _, p in pairs]
     if not numbers or not all(p > 0.0 for p in numbers) or not abs(math.fsum(numbers) - 1.0) <= TOLERANCES.noise:
         raise InvalidGame(f"{owner}: noise=: expected a probability above 0 for each scenario, together 1.")

@@ -150,7 +150,7 @@ def affine_incentive(
         chosen = leader_variables(game, free)
         if not observation.signals and chosen:
             raise InvalidGame(
-                "observe=: names no signal, so that nobody is held, and nothing tells the free variables where to be. "
+                "observe=: names no signal, so that nobody is held, and nothing determines the free variables. "
                 "For prices without charges on deviations, observe the actions with gain_bounds=(0, 0)."
             )
         wishes = Wishes(
@@ -179,7 +179,7 @@ def _way(design: str, regret: str, margin: float) -> str:
     _one_of("design", design, ("auto", "slopes", "deviations"))
     _one_of("regret", regret, ("zero", "least"))
     if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not 0.0 <= margin < math.inf:
-        raise InvalidGame(f"margin={margin!r}: what a deviation has to cost at least is a finite number of 0 or more.")
+        raise InvalidGame(f"margin={margin!r}: expected a finite number from 0 on, the least cost of a deviation.")
     if design == "slopes" and (regret == "least" or margin):
         raise InvalidGame("design='slopes': looks at no deviation; regret= and margin= need design='deviations'.")
     return "deviations" if regret == "least" or margin else design
@@ -191,7 +191,7 @@ def least_curvature(given: Any) -> float | None:
         _one_of("curvature", given, ("auto", "none"), "the least curvature asked for, a number")
         return 0.0 if given == "auto" else None
     if not 0.0 <= given < math.inf:
-        raise InvalidGame(f"curvature={given!r}: the least curvature is a finite number of 0 or more.")
+        raise InvalidGame(f"curvature={given!r}: expected a finite number from 0 on, the least curvature.")
     return float(given)
 
 

@@ -104,7 +104,7 @@ class Incentive(AffineStrategy):
 
     @property
     def at_bound(self) -> dict[tuple[str, str], float]:
-        """What the leader's objective changes by per unit by which the bound of a gain that stands at it moves outward.
+        """Change of the leader's objective per unit by which a bound is widened, for each gain that stands at one.
 
         (leader variable, signal) → d(leader's objective)/d(bound). Raises :class:`InvalidGame` as :attr:`comparison`
         does.

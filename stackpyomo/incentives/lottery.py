@@ -164,7 +164,9 @@ def _other(tag: Tag) -> str:
     if tag.kind == "bound":
         assert tag.limit is not None
         return f"the leader's {'lower' if tag.limit.lower else 'upper'} bound of {tag.limit.variable}"
-    return {"gain bound": "gain_bounds", "price bound": "the bounds of the free variables"}.get(tag.kind, tag.kind)
+    return {"gain bound": "the bounds of the gains", "price bound": "the bounds of the free variables"}.get(
+        tag.kind, tag.kind
+    )
 
 
 def _repair(parts: Sequence[tuple[Tag, float]], levers: Mapping[str, Lever]) -> str:
@@ -173,7 +175,7 @@ def _repair(parts: Sequence[tuple[Tag, float]], levers: Mapping[str, Lever]) -> 
     if any(tag.kind in ("bound", "price bound") for tag, _ in parts):
         return "Widen these bounds, or choose a plan further inside them."
     if any(tag.kind == "gain bound" for tag, _ in parts):
-        return "Widen gain_bounds."
+        return "Widen gain_bounds=."
     dead = [t for t, _ in deviations if levers[t.follower].is_affine]
     if dead and all(not levers[t.follower].pulls(levers[t.follower].point(t.action)).any() for t in dead):
         return (

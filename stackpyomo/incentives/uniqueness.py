@@ -39,7 +39,7 @@ class SharedLeader:
     leader: sparse.csr_array  #: b, (followers × leader variables).
     bend: sparse.csc_array | None = None
     own: Array | None = None  #: (signals) True for a member's own action, which no other member moves.
-    projected: bool = False  #: True if what is announced is cut to the leader's bounds.
+    projected: bool = False  #: True if what is announced stops at the leader's bounds.
     values: Mapping[str, float] = field(default_factory=dict)  #: Name → level on the plan.
 
     @cached_property
@@ -166,7 +166,7 @@ def _unchecked(shared: SharedLeader) -> str:
         limit = ", whose members the leader answers one by one: no strategy of finite energy is left"
         return "a population is infinite" + (limit if answered else "")
     if shared.projected:
-        return "what is announced is cut to the leader's bounds"
+        return "what is announced stops at the leader's bounds"
     beyond = f"the formula goes beyond bounds of {listed(list(shared.loose), 3)}, and the plan is at one"
     return "" if all(shared.loose.values()) else beyond
 

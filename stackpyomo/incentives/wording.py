@@ -65,8 +65,8 @@ def stakes(rule: AffineStrategy, baseline: Plan | None = None) -> list[Part]:
 def how_to_compare(rule: AffineStrategy) -> list[Part]:
     """Where to go on, for a reader at a terminal."""
     if rule.game is None:
-        return ["(Read with from_json(text, game) it also tells objectives and payments.)"]
-    return ["(rule.compare(sp.stackelberg(game)) tells who gains and who loses against announcing constants.)"]
+        return ["(Read with from_json(text, game) it also shows objectives and payments.)"]
+    return ["(rule.compare(sp.stackelberg(game)) shows who gains and who loses against announcing constants.)"]
 
 
 def term_table(rule: AffineStrategy) -> pd.DataFrame:
@@ -182,6 +182,7 @@ def _regimes(rule: AffineStrategy) -> Iterator[Part]:
             ["this rule", shown(standing.rule, 6), f"proved: {proof}" if standing.proved else "the best rule found"],
             ["best constant", shown(standing.constant, 6), "the leader announces constants"],
         ],
+        words=("",),
     )
     for entry in standing.at_bound:
         yield (

@@ -135,7 +135,7 @@ def _without_end(bad: BadRow) -> Solution:
     """A goal's slope in an action that nothing holds: its worst answer has no end, whatever the leader does."""
     if not bad.contradiction:
         raise bad
-    return Solution(Termination.INFEASIBLE, "the worst answer has no end", solver="rows")
+    return Solution(Termination.INFEASIBLE, "the worst answer is unbounded", solver="rows")
 
 
 def _corner(program: Program, zeros: list[int], lower: Array, upper: Array) -> Array | None:

@@ -222,7 +222,7 @@ class Plan(Document):
 
     @property
     def price_range(self) -> pd.DataFrame:
-        """The multipliers that each price may be at this answer, a row for each: low and high, ±inf without an end."""
+        """The multipliers that each price may be at this answer, a row for each: low and high, ±inf where unbounded."""
         return pd.DataFrame.from_dict(self.price_limits, orient="index", columns=["low", "high"], dtype=float)
 
     @property

@@ -53,7 +53,7 @@ def _weights(game: Game, followers: Sequence[Follower], weights: Any) -> dict[st
         name = key if isinstance(key, str) else names.get(id(key), getattr(key, "name", repr(key)))
         if name not in {f.name for f in followers}:
             known = listed([f.name for f in followers], 6)
-            raise InvalidGame(f"weights: {name} is no follower that responds in {game.name}; choose among {known}.")
+            raise InvalidGame(f"weights: {name} is not a follower that responds in {game.name}; choose among {known}.")
         if isinstance(weight, bool) or not isinstance(weight, Real) or not 0.0 < float(weight) < math.inf:
             raise InvalidGame(
                 f"weights: {name} has the weight {weight!r}; give a positive number (its multipliers are λ over it)."

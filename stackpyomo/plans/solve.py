@@ -1,7 +1,4 @@
-"""Plans: the point the leader would like best, and who cooperates or responds in it.
-
-Options of a search for a plan.
-"""
+"""Plans: the point the leader would like best, and who cooperates or responds in it."""
 
 from __future__ import annotations
 
@@ -135,7 +132,7 @@ def leader_optimal(
 
 
 def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 0.0, **options: Any) -> Plan:
-    """What the leader gets WITHOUT an incentive: it announces constants, and all followers answer by a Nash point.
+    """What the leader gets WITHOUT an incentive: it announces constants, all followers answer by a Nash equilibrium.
 
     Against ties the leader prepares for the worst, inf_x max {J0(x, y): y a best answer to x}, with its constraints
     kept whatever answer is chosen. The infimum is exact for followers of linear and convex quadratic cost with affine

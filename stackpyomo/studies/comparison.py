@@ -51,7 +51,7 @@ _DETAILS = ("stages", "message", "error")  # Columns that are too long to be pri
 
 @dataclass(eq=False)
 class Comparison(Document):
-    """What every way of solving made of every game."""
+    """The answers of every solver and treatment to every game."""
 
     rows: list[dict[str, Any]] = field(repr=False)  #: One for each game, solver and treatment: what ``table`` shows.
 

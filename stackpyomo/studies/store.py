@@ -65,7 +65,7 @@ class Store:
             raise InvalidGame(f"store={self.path}: cannot be opened ({error.strerror}).") from None
         try:
             if not self.path.is_file():  # a device can be read without an end
-                raise InvalidGame(f"store={self.path}: is no regular file; name another.")
+                raise InvalidGame(f"store={self.path}: is not a regular file; name another.")
             text = self.path.read_bytes()
             whole = text[: text.rfind(b"\n") + 1]
             self._take(whole, text)
@@ -98,7 +98,7 @@ class Store:
         first, *lines = whole.split(b"\n")
         start = json.dumps({"format": FORMAT})[:-1].encode()
         if not (text.startswith(start) or (not whole and start.startswith(text[: len(start)]))):
-            raise InvalidGame(f"store={self.path}: is no store of a study ({FORMAT}); name another file.")
+            raise InvalidGame(f"store={self.path}: is not a store of a study ({FORMAT}); name another file.")
         if whole:
             self._check(_parsed(first) or {})
         self.rows, damaged = _rows(lines)
@@ -272,7 +272,7 @@ def read_study(path: str | Path) -> pd.DataFrame:
         raise InvalidGame(f"store={path}: cannot be read ({error.strerror}).") from None
     first, *lines = text[: text.rfind(b"\n") + 1].split(b"\n")
     if (_parsed(first) or {}).get("format") != FORMAT:
-        raise InvalidGame(f"store={path}: is no store of a study ({FORMAT}).")
+        raise InvalidGame(f"store={path}: is not a store of a study ({FORMAT}).")
     rows, damaged = _rows(lines)
     if damaged:
         logger.warning("%s: %s cannot be read", path, _listing(damaged))

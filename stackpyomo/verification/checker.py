@@ -984,7 +984,7 @@ def _faults(player: Player) -> Iterator[str]:
     for t, (lower, upper), size in zip(player.plan, player.bounds, player.sizes, strict=True):
         room = FEASIBLE * size
         if (lower is not None and t < lower - room) or (upper is not None and t > upper + room):
-            yield "the plan is outside of its bounds"
+            yield "the plan is outside its bounds"
     if any(whole and t != round(t) for t, whole in zip(player.plan, player.whole, strict=True)):
         yield "the plan has a fraction of an integer action"
     if stated["cost"] is not None:
@@ -1039,8 +1039,9 @@ def check(document: Any) -> list[Checked]:
         It is no certificate, or was changed since it was written.
     """
     try:
-        if document["format"] != FORMAT:
-            raise BadCertificate(f"its format is {document['format']!r}, not {FORMAT!r}.")
+        kind = document.get("format")
+        if kind != FORMAT:
+            raise BadCertificate(f"it is of the format {kind!r}, not {FORMAT!r}, which solve --certificate writes.")
         if document["digest"] != digest(document):
             raise BadCertificate("its contents do not match its digest: it was changed since it was written.")
         checked = []

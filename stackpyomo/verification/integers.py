@@ -46,7 +46,7 @@ class Resolve:
 def answer(problem: Composed, how: Resolve) -> None:
     """Set best response and certificate: "global" where it is proved, "unknown" where nothing was found."""
     if problem.certificate == "unknown":
-        problem.note = "an integer follower is no convex one" if how.certify == "convex" else problem.note
+        problem.note = "the problem of an integer follower is not convex" if how.certify == "convex" else problem.note
         return
     whole = len(problem.integers) == len(problem.variables)
     points = whole_points(problem.variables, _POINTS) if whole else None

@@ -108,7 +108,7 @@ class Report(Document):
     forms: dict[str, str] = field(default_factory=dict)
     #: follower with the certificate "multistart" → variable name → (lowest, highest) value that was looked at.
     reach: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict, repr=False)
-    #: Of these, who has a direction without an end: a search reaches only so far, and verifies nobody there.
+    #: Of these, whose set is unbounded: a search reaches only so far, and verifies nobody there.
     endless: tuple[str, ...] = ()
     #: follower whose re-solve showed nothing → why, in a word: "unbounded", "unconfirmed", "stopped", "other".
     unsettled: dict[str, str] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class Report(Document):
 
     @property
     def remarks(self) -> list[str]:
-        """The paper's words, and a warning where the followers may settle elsewhere."""
+        """What ε and ε₀ say, and a warning where the followers may settle elsewhere."""
         verdict = self.vocabulary[:1].upper() + self.vocabulary[1:]
         verdict = f"{verdict} {self._limited()}".rstrip()
         if not self.ok:
@@ -177,7 +177,7 @@ class Report(Document):
         searched = [name for name in self.endless if name not in self.refuted]
         if searched:
             sentences.append(
-                f"Bound the variables of {listed(searched, 3)}: a search proves nothing where they have no end."
+                f"Bound the variables of {listed(searched, 3)}: a search of an unbounded set shows nothing."
             )
         if self.refuted:
             name = str(self.regret[self.refuted].idxmax())
@@ -232,9 +232,8 @@ class Report(Document):
             leader = f"no plan{among} serves the leader better by more than ε₀ = {max(0.0, self.epsilon0):.3g}"
         proved = set(self.certificate) <= set(PROVED)
         searched = "" if proved else "as far as the search went, "
-        what = (
-            f"an ε-incentive with ε = {self.epsilon:.3g}" if self.ok else f"a follower gains up to {self.epsilon:.3g}"
-        )
+        gains = f"{self.epsilon:.3g}"
+        what = f"no follower gains more than ε = {gains} by leaving" if self.ok else f"a follower gains up to {gains}"
         together = f"{searched}{what}; {leader}"
         if self.others:
             plural = "s" if self.others > 1 else ""
@@ -252,7 +251,7 @@ class Report(Document):
     def ok(self) -> bool:
         """Whether no follower gains more than tolerance · its scale, by a proof, or by a search of all that it can do.
 
-        False where a follower is unknown, or was only searched although it can go on without an end.
+        False where a follower is unknown, or was only searched although its set is unbounded.
         """
         if (self.certificate == "unknown").any() or self.regret.isna().any() or self.endless:
             return False
@@ -260,7 +259,7 @@ class Report(Document):
 
     @property
     def mispriced(self) -> list[str]:
-        """Prices that are shown to be no multiplier of their row."""
+        """Prices that are shown not to be the multiplier of their row."""
         return [name for name, check in self.price_checks.items() if check.is_refuted(self.tolerance)]
 
     @property
@@ -289,10 +288,10 @@ class Report(Document):
             return f"{head}: {len(doubtful)} of {len(self.regret)} followers could not be checked ({first})"
         plural = "" if len(self.regret) == 1 else "s"
         if self.mispriced and not self.refuted:
-            return f"{head}: {listed(self.mispriced, 3)} is no multiplier of its row ({evidence})"
+            return f"{head}: {listed(self.mispriced, 3)} is not a multiplier of its row ({evidence})"
         if self.endless and not self.refuted:
             names = listed(self.endless, 3)
-            return f"{head}: {names} searched only so far, and can go on without an end ({evidence})"
+            return f"{head}: {names} searched in part only, on an unbounded set ({evidence})"
         among = " among functions of the policies' form" if self.forms else ""
         return f"{head}: largest regret {self.epsilon:.3g}{among} over {len(self.regret)} follower{plural} ({evidence})"
 
@@ -509,5 +508,5 @@ def _of_the_projection(shown: Equilibrium, cut: Sequence[str]) -> Equilibrium:
     """What was shown of the formula says nothing of where its answers are stopped at the leader's bounds."""
     if not cut or shown.uniqueness in (Uniqueness.NOT_SHOWN, Uniqueness.NOT_CHECKED, Uniqueness.UNKNOWN):
         return shown
-    why = f"{listed(cut, 2)} stopped at the leader's bounds, which the formula alone is not"
+    why = f"what was shown holds for the formula, and {listed(cut, 2)} stopped at the leader's bounds"
     return Equilibrium(Uniqueness.NOT_SHOWN, why)

@@ -84,14 +84,14 @@ def test_a_column_that_is_there_twice_is_named() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, None, "n/a"])
 @pytest.mark.parametrize("column", ["p", "f.u"])
 def test_a_cell_without_a_number_is_named(column: str, value: Any) -> None:
-    with pytest.raises(sp.InvalidGame, match=rf"row 2, column {column}: (nan|inf|None|n/a) is no finite number"):
+    with pytest.raises(sp.InvalidGame, match=rf"row 2, column {column}: (nan|inf|None|n/a) is not a finite number"):
         sp.fit(customer(), spoiled(column, value), BOUNDS)
 
 
 @pytest.mark.parametrize(
     ("rows", "parameters", "options", "message"),
     [
-        (spoiled("f.u", 25.0), BOUNDS, {}, r"row 2, column f.u: 25 lies outside of what f can do \(0"),
+        (spoiled("f.u", 25.0), BOUNDS, {}, r"row 2, column f.u: 25 lies outside what f can do \(0"),
         (spoiled("f.u", -0.2), BOUNDS, {"noise": 0.1}, "row 2, column f.u: -0.2 lies outside"),
         (spoiled("f.u", 9.0), BOUNDS, {"noise": 0.1}, "these together: .*row 2, f.u at least 8.9"),
         (ROWS, {"theta": (0, 3), "h": (1, 2)}, {"noise": 0.1}, "these together: .*theta at most 3"),
@@ -113,7 +113,7 @@ def test_a_cell_without_a_number_is_named(column: str, value: Any) -> None:
         (ROWS, BOUNDS, {"noise": -1}, "noise=-1 for f.u: expected a finite number"),
         (ROWS, BOUNDS, {"noise": {"p": 1}}, "noise=None for f.u: expected a finite number"),
         (ROWS, BOUNDS, {"rules": [None, None]}, "rules: 2 for 5 rows"),
-        (ROWS, BOUNDS, {"rules": {"f.u": 3.0}}, "rules: 'f.u' is no variable of the leader"),
+        (ROWS, BOUNDS, {"rules": {"f.u": 3.0}}, "rules: 'f.u' is not a leader variable"),
         (ROWS, BOUNDS, {"rules": [{"p": "high"}] * 5}, "p announces 'high'; give an expression"),
         (ROWS.assign(rule="b"), BOUNDS, {"rules": {"a": {"p": (0, 1)}}}, "'a' .* of rules= and column rule"),
     ],

@@ -86,13 +86,13 @@ def test_indexed_prices_belong_to_indexed_rows() -> None:
     ("wrong", "words"),
     [
         (lambda m: [(m.price, m.own)], r"own: the price price needs a row of a follower"),
-        (lambda m: [(m.price, (m.own, m.market))], r"own: the price price needs a row of market, and this is none"),
+        (lambda m: [(m.price, (m.own, m.market))], r"own: the price price needs a row of market, and this is not one"),
         (lambda m: [(m.price, m.market.balance), (m.other, m.market.balance)], r"balance: two prices, price and other"),
         (lambda m: [(m.price, m.market.balance), (m.price, m.market.limit)], r"price: the price of two rows"),
         (lambda m: [(m.market.y[1], m.market.balance)], r"a price is nobody's decision, and market owns this Var"),
         (lambda m: [(m.price, m.market.cost)], r"expected \(Var, Constraint\)"),
         (lambda m: [m.price], r"expected \(Var, Constraint\)"),
-        (lambda m: [(m.lam, m.market.balance)], r"lam and market.balance have other indices"),
+        (lambda m: [(m.lam, m.market.balance)], r"lam and market.balance have different indices"),
         (lambda m: [(m.price, m.market.off)], r"market.off: its price is price, and it is deactivated"),
     ],
 )
@@ -221,7 +221,7 @@ def test_twins_keep_prices_and_shared_rows() -> None:
 @pytest.mark.parametrize(
     ("prices", "words"),
     [
-        ({"lam": {"follower": "f", "row": "y<=2"}}, "is no row of f"),
+        ({"lam": {"follower": "f", "row": "y<=2"}}, "is not a row of f"),
         ({"lam": {"follower": "g", "row": "y<=1"}}, "unknown follower 'g'"),
         ({"lam": {"row": "y<=1"}}, "has no 'follower'"),
         ({"lam": {"follower": "f"}}, "has no 'row'"),

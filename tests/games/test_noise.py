@@ -54,7 +54,7 @@ def test_what_noise_may_be(noise: Any, index: Any) -> None:
         ({"low": 0.0, "high": 1.0}, ".*above 0"),
         ({"low": "half", "high": 0.5}, ".*above 0"),
         ({(1, 2): 1.0}, ".*a plain index, not a tuple"),
-        (pd.Series([0.5, 0.5], index=["low", "low"]), ".*stands twice"),
+        (pd.Series([0.5, 0.5], index=["low", "low"]), ".*is given twice"),
         (7, r"7: expected \{scenario: probability\} or Scenarios"),
     ],
 )
@@ -84,7 +84,7 @@ def test_actions_by_scenario_and_their_averages() -> None:
     _, game = crowd(index=("cold", "warm"))
     assert "no Var of it says what a member does in scenario low" in str(game.check()[0])
     _, game = crowd(weights=(0.5, 0.5))
-    assert "home: mean weighs its scenarios by other than their probabilities" in str(game.check()[0])
+    assert "home: mean weights its scenarios by other numbers than probabilities" in str(game.check()[0])
 
 
 def test_an_action_of_one_member_shows_no_scenario() -> None:
@@ -139,8 +139,8 @@ def test_collapse_keeps_populations_with_other_noise_apart() -> None:
     [
         ([{"probability": 0.5, "variables": ["u"]}], ".*together 1"),
         ([{"variables": ["u"]}], "has no 'probability'"),
-        ([{"probability": 1, "variables": ["v"]}], "'v' is no variable of this follower"),
-        ([{"probability": 0.5, "variables": ["u"]}] * 2, "or stands in another scenario"),
+        ([{"probability": 1, "variables": ["v"]}], "'v' is not a variable of this follower"),
+        ([{"probability": 0.5, "variables": ["u"]}] * 2, "or is in another scenario"),
         ([{"probability": 1, "variables": ["u"], "name": "low"}], "unknown field"),
     ],
 )

@@ -98,6 +98,7 @@ def test_the_papers_words() -> None:
     report = sp.verify(sp.affine_incentive(sp.leader_optimal(game)))
     assert report.epsilon0 < 1e-8
     assert "ε-Stackelberg equilibrium with ε = " in report.vocabulary
+    assert "incentive" not in sp.verify(sp.stackelberg(game)).vocabulary, "the leader announced constants"
     for name, value in sp.leader_optimal(game).values.items():
         game.component(name).set_value(value)
     report = sp.verify(sp.affine_incentive(sp.Plan.from_values(game)))

@@ -99,7 +99,7 @@ One unit of a small deviation from the plan, to the follower:
   more driver.flow                     0.8             0.8
 Not verified yet: under a rule that answers, the cost of driver need not be convex. verify(rule) shows whether \
 following the plan is the best answer.
-(rule.compare(sp.stackelberg(game)) tells who gains and who loses against announcing constants.)"""
+(rule.compare(sp.stackelberg(game)) shows who gains and who loses against announcing constants.)"""
 
 COMPARED = """\
 Against the baseline (optimal; responding: driver):

@@ -261,7 +261,7 @@ def test_symmetric_copies_are_counted_once() -> None:
         ({"equilibrium": "all", "distance": 0.0}, "distance"),
         ({"weights": {"p[1]": -1}}, r"p\[1\] has the weight -1; give a positive number"),
         ({"weights": {"p[1]": math.inf}}, r"p\[1\] has the weight inf; give a positive number"),
-        ({"weights": {"q": 1}}, "q is no follower that responds"),
+        ({"weights": {"q": 1}}, "q is not a follower that responds"),
         ({"weights": 3}, "weights=3: expected a ComponentMap"),
         ({"weights": {"p[1]": 1}, "equilibrium": "any"}, "weights=: say which equilibrium shares its multipliers"),
     ],

@@ -140,7 +140,7 @@ def test_leaders_who_own_nothing_or_want_nothing() -> None:
         sp.stackelberg(changed(lambda m: m.L[2].profit.deactivate()))
     with pytest.raises(sp.InvalidGame, match=r"z: no leader owns it\. Declare it on the Block of who decides it"):
         sp.stackelberg(changed(lambda m: m.add_component("z", pyo.Var(bounds=(0, 1)))))
-    with pytest.raises(sp.InvalidGame, match=r"goal: it is no leader's objective\. Put it on a leader's Block"):
+    with pytest.raises(sp.InvalidGame, match=r"goal: it is not a leader's objective\. Put it on a leader's Block"):
         sp.stackelberg(changed(lambda m: m.add_component("goal", pyo.Objective(expr=m.L[1].q))))
 
 

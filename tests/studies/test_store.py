@@ -79,9 +79,9 @@ def test_a_line_that_was_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 def test_a_file_that_is_no_store_is_left_alone(text: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text(text)
-    with pytest.raises(sp.InvalidGame, match="is no store of a study"):
+    with pytest.raises(sp.InvalidGame, match="is not a store of a study"):
         study(same, {"x": [1]}, store=path)
-    with pytest.raises(sp.InvalidGame, match="is no store of a study"):
+    with pytest.raises(sp.InvalidGame, match="is not a store of a study"):
         sp.read_study(path)
     assert path.read_text() == text
 
@@ -95,7 +95,7 @@ def test_stores_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(sp.InvalidGame, match="cannot be read"):
         sp.read_study(tmp_path / "nothing.jsonl")
     if Path("/dev/full").exists():
-        with pytest.raises(sp.InvalidGame, match="no regular file"):
+        with pytest.raises(sp.InvalidGame, match="not a regular file"):
             study(same, {"x": [1]}, store="/dev/full")
 
 

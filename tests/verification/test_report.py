@@ -110,4 +110,4 @@ def test_uniqueness_of_a_formula_is_not_claimed_where_its_answers_are_stopped() 
     assert min(costs(0.0, 1.48, c)[1] for c in np.linspace(-2, 3, 501)) >= costs(*elsewhere)[1] - 1e-9
     assert report.cut == ("t0",)
     assert report.unique is None
-    assert "not shown unique: t0 stopped" in str(report)
+    assert "not shown unique: what was shown holds for the formula, and t0 stopped" in str(report)

@@ -247,7 +247,7 @@ def test_a_wrong_price_is_refuted(factor: float, gap: float) -> None:
     report = sp.verify(plan)
     assert not report.ok
     assert report.prices["price"] >= gap
-    assert "price is no multiplier of its row" in report.verdict
+    assert "price is not a multiplier of its row" in report.verdict
     again = sp.Report.from_json(report.to_json())
     assert again.prices["price"] == report.prices["price"]
 

@@ -203,7 +203,7 @@ def _within(function: Callable[[Span], Span], least: float, most: float) -> Call
 
     def span(f: Span) -> Span:
         if f[1] < least or f[0] > most:
-            raise ArithmeticError("outside of the domain")
+            raise ArithmeticError("outside the domain")
         return function((max(f[0], least), min(f[1], most)))
 
     return span

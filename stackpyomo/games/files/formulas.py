@@ -146,7 +146,7 @@ class Printer(StreamBasedExpressionVisitor):
                 return _Text(f"{node.getname()}({first.text})", 5)
             case trees.UnaryFunctionExpression() if node.getname() == "log10":
                 return _Text(f"log({first.text})/{math.log(10)!r}", 2)
-        raise self.fault(f"{show(str(node))} cannot be said in {FORMAT}; {ALLOWED}.")
+        raise self.fault(f"{show(str(node))} cannot be written in {FORMAT}; {ALLOWED}.")
 
 
 def _literal(number: float) -> _Text:
@@ -235,11 +235,11 @@ class Formula:
     def relation(self) -> Any:
         """The constraint: two sides, or constant <= expression <= constant."""
         if not isinstance(self.tree, ast.Compare):
-            raise self.fault("is no constraint; add one of <=, >= or ==.")
+            raise self.fault("is not a constraint; add one of <=, >= or ==.")
         kinds = {type(op) for op in self.tree.ops}
         if not kinds <= set(_RELATIONS):
             wrong = next(op for op in self.tree.ops if type(op) not in _RELATIONS)
-            raise self.fault(f"{_symbol(wrong)!r} makes no constraint; write <=, >= or ==.")
+            raise self.fault(f"{_symbol(wrong)!r} does not make a constraint; write <=, >= or ==.")
         sides = [self.value(side) for side in (self.tree.left, *self.tree.comparators)]
         if len(sides) > 2:
             return self.ranged(sides if ast.LtE in kinds else sides[::-1], kinds)
@@ -286,7 +286,7 @@ class Formula:
                 raise self.fault(f"{name} takes one argument and no keyword.", node)
             case ast.Call(func=ast.Name(id=name)):
                 known = ", ".join(_FUNCTIONS)
-                raise self.fault(f"{show(name)} is no function; there are {known}.", node)
+                raise self.fault(f"{show(name)} is not a function; there are {known}.", node)
             case ast.Name(id=name):
                 near = nearest(name, self.variables)
                 raise self.fault(f"unknown name {show(name)}; {near}", node)

@@ -86,7 +86,7 @@ def _json_fault(token: str, value: Any, depth: int, taken: Container[str]) -> st
         return f"{token} is not a finite number; write null, or leave it out, for none."
     if depth > NESTING:
         return f"is nested more than {NESTING} deep; flatten it."
-    return f"{show(value)} stands twice in one object; remove one of them." if value in taken else ""
+    return f"{show(value)} is given twice in one object; remove one of them." if value in taken else ""
 
 
 @dataclass(frozen=True)

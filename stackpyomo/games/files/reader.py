@@ -56,7 +56,7 @@ def declare(player: Item, block: Any, variables: dict[str, Any], *more: str) -> 
         entry = replace(entry, label=f"variable {show(name)} of {player.label}")
         lower, upper = _bound(entry, "lb", -math.inf), _bound(entry, "ub", math.inf)
         if lower is not None and upper is not None and lower > upper:
-            raise entry.fault(f"lb {lower} lies above ub {upper}; exchange or correct them.")
+            raise entry.fault(f"lb {lower} lies above ub {upper}; swap or correct them.")
         domain = pyo.Integers if _is_whole(entry) else pyo.Reals
         variables[name] = var = pyo.Var(bounds=(lower, upper), domain=domain)
         block.add_component(name, var)
@@ -147,7 +147,7 @@ def _read_noise(follower: Item, block: Any) -> Noise | None:
         names = scenario.entries("variables")
         for name in names:
             if not isinstance(block.component(name.text()), pyo.Var) or any(name.text() in other for other in members):
-                raise name.fault(f"{show(name.value)} is no variable of this follower, or stands in another scenario.")
+                raise name.fault(f"{show(name.value)} is not a variable of this follower, or is in another scenario.")
         members.append(frozenset(name.text() for name in names))
     try:
         weighed = noise_of(dict(enumerate(probabilities)), follower.label)
@@ -233,7 +233,7 @@ def read_prices(
         text = item.need("row", "write the row as it stands among the follower's constraints")
         known = dict(reversed([*rows[whose.value], *shared]))
         if _bare(text.text()) not in known:
-            raise text.fault(f"{show(text.value)} is no row of {whose.value}; {nearest(_bare(text.value), known)}")
+            raise text.fault(f"{show(text.value)} is not a row of {whose.value}; {nearest(_bare(text.value), known)}")
         var = variables[item.label.removeprefix("price ")]
         prices.append((var, (known[_bare(text.value)], blocks[whose.value])))
     return prices

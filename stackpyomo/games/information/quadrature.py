@@ -62,7 +62,7 @@ def gaussian(
 
 
 def _coefficients(observed: Any, names: Sequence[str]) -> dict[str, Array]:
-    """Signal → its coefficients, one for each name; raises :class:`InvalidGame` for what is no signal of the names."""
+    """Signal → its coefficients, one for each name; raises :class:`InvalidGame` for what no signal of them is."""
     if isinstance(observed, Mapping):
         given = {str(signal): what for signal, what in observed.items()}
         taken = [signal for signal in given if signal in names]
@@ -83,7 +83,7 @@ def _row(signal: str, weights: Any, names: Sequence[str]) -> Array:
     except (AttributeError, TypeError, ValueError):
         pass
     raise InvalidGame(
-        f"observed: {signal} is no signal of {listed(list(names))}; give names, or {{signal: {{name: coefficient}}}}."
+        f"observed: {signal} is not a signal of {listed(list(names))}; give names, or {{signal: {{name: number}}}}."
     )
 
 

@@ -63,8 +63,8 @@ class Vanishing:
             "warning",
             component,
             f"what is decided at {self.observation} = {listed([str(label) for label in self.labels], 3)} is so "
-            "improbable that it adds nothing to an expected cost: its plan is where a solver began, and no verdict "
-            "speaks of it.",
+            "improbable that it adds nothing to an expected cost: its planned value is the one that the solver started "
+            "from, and no verdict covers it.",
             "Give it probability 0, or a larger one; conditional_regret looks at it by itself.",
         )
 

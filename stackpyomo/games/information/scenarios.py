@@ -314,7 +314,7 @@ class Scenarios:
         return pd.Series(shown.weights(self.probability), index=index, name="probability")
 
     def knows(self, first: str, second: str) -> bool:
-        """Whether who has the first observation also knows the second, with probability 1.
+        """Whether a player with the first observation also knows the second, with probability 1.
 
         Parameters
         ----------
@@ -570,9 +570,9 @@ class Scenarios:
             other = next((s for s in seen if not any(s is t for t in used)), None)
             if other is not None:
                 raise InvalidGame(
-                    f"{answers.name}: one value for all that the leader may know, of whose signals only one is "
-                    f"realised ({other.name}, say). Index it by {'the scenarios' if knows is None else knows}; a "
-                    "leader that acts before it knows sees nothing of it."
+                    f"{answers.name}: has one value for all that the leader may know, and would have to answer "
+                    f"several signals of which only one is realised ({other.name}, say). Index it by "
+                    f"{'the scenarios' if knows is None else knows}; a leader that acts first sees no signal."
                 )
         return signals_of
 

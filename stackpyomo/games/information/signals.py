@@ -159,7 +159,7 @@ def _moment(key: Any, component: Any) -> tuple[float, tuple[Any, ...]]:
     """(time, further indices)."""
     time, *rest = key if isinstance(key, tuple) else (key,)
     if isinstance(time, bool) or not isinstance(time, (int, float)):
-        raise InvalidGame(f"{component.name}[{time}]: its first index is no number; index it by the period first.")
+        raise InvalidGame(f"{component.name}[{time}]: its first index is not a number; index it by the period first.")
     return time, tuple(rest)
 
 
@@ -223,8 +223,8 @@ class _Reader:
             meant = rows and all(any(row is known for known in self.game.aggregates) for row in rows)
             hint = " Observe the Var that this equality defines." if meant else ""
             raise InvalidGame(
-                f"observe=: {item} is no signal. Name Vars or Expressions that are linear in the followers' actions, "
-                f"or a mapping leader variable → list of these.{hint}"
+                f"observe=: {item} is not a signal. Name Vars or Expressions that are linear in the followers' "
+                f"actions, or a mapping leader variable → list of these.{hint}"
             )
 
     def _named(self, name: str) -> Any:
@@ -305,7 +305,7 @@ class _Reader:
         for var in seen:
             if id(var) not in self._actions:
                 raise InvalidGame(
-                    f"observe=: {name} is not linear and holds {var.name}, which is no follower's action. "
+                    f"observe=: {name} is not linear and holds {var.name}, which is not a follower's action. "
                     "Write it in the actions alone."
                 )
         owners = {self.game.owners[id(v)] for v in seen}

@@ -78,7 +78,7 @@ def choose_offsets(demand: Demand, values: Mapping[str, float]) -> tuple[dict[st
             f"No values of the free variables ({names}){within} {hold} every follower within the leader's bounds and "
             f"constraints ({solution.message}). {advice} more variables, let the leader see or price each follower by "
             "itself (one price that answers a total seldom holds followers who differ), relax bounds, or choose "
-            "another plan.",
+            "another plan: optimal_rule(game) finds the best that a rule holds.",
             reasons={},
             residuals={},
         )

@@ -91,7 +91,7 @@ def given_multipliers(
     for name, value in given.items():
         if name not in place:
             raise InvalidGame(
-                f"multipliers: {name} is no constraint or bound of a follower that is active at the plan."
+                f"multipliers: {name} is not a constraint or bound of a follower that is active at the plan."
             )
         if value < 0 and not sides[place[name]].equality:
             raise InvalidGame(f"multipliers: {name} is an inequality; its multiplier is ≥ 0, not {value:g}.")

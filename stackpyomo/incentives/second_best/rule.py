@@ -386,7 +386,7 @@ class _Asked:
         if plan.quality != "optimal" and self.beyond_slopes < cost:
             proved = math.isfinite(self.beyond_slopes)
             least = f"none beats {shown(sign * self.beyond_slopes)}" if proved else "nothing is proved of them"
-            plan.warnings += [f"plans on a bound that are held by the projection's bend were not looked for: {least}"]
+            plan.warnings += [f"plans on a bound that only the projection's kink holds were not looked for: {least}"]
 
     def _incentive(self, plan: Plan, gain: sparse.csc_array) -> Incentive:
         plan = replace(plan, responding=(), report=None, options={**plan.options, "function": "optimal_rule"})

@@ -43,7 +43,7 @@ def read_common(game: Game, observation: Observation, common: Any) -> list[list[
     twice = [id(v) for group in groups for v in group]
     if len(set(twice)) < len(twice):
         name = next(v.name for group in groups for v in group if twice.count(id(v)) > 1)
-        raise InvalidGame(f"common=: {name} stands in two of the groups; it can announce one rule only.")
+        raise InvalidGame(f"common=: {name} is in two of the groups; it can announce one rule only.")
     return groups
 
 

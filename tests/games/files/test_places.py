@@ -49,7 +49,7 @@ def test_catalogues(tmp_path: Path) -> None:
         ('{"a": [1,\n 2}', (2, 3), "','"),
         ('{"a": "x', (1, 7), "Unterminated"),
         ('{"a": 1}\n]', (2, 1), "Extra data"),
-        ('{"a": 1,\n "a": 2}', (2, 2), "stands twice"),
+        ('{"a": 1,\n "a": 2}', (2, 2), "is given twice"),
         ('{"a":\n NaN}', (2, 2), "NaN is not a finite number; write null"),
         ('{"a": [-Infinity]}', (1, 8), "-Infinity is not a finite"),
         ('{"a": 1e999}', (1, 7), "1e999 is not a finite"),

@@ -158,10 +158,10 @@ def _recursive(m: Any) -> None:
         (lambda m: m.add_component("v", pyo.Var(bounds=(2, 1))), r"v: bounds \(2, 1\)"),
         (lambda m: m.x.setlb(math.nan), "'x' .*bound"),
         (lambda m: m.x.set_value(math.nan, skip_validation=True), "x: .* value nan"),
-        (lambda m: m.add_component("goal", pyo.Objective(expr=pyo.atan(m.x))), r"goal: 'atan\(x\)' cannot be said"),
+        (lambda m: m.add_component("goal", pyo.Objective(expr=pyo.atan(m.x))), r"goal: 'atan\(x\)' cannot be written"),
         (
             lambda m: m.add_component("goal", pyo.Objective(expr=pyo.Expr_if(IF=m.x >= 1, THEN=m.x, ELSE=0))),
-            "goal: .* cannot be said",
+            "goal: .* cannot be written",
         ),
         (lambda m: m.add_component("goal", pyo.Objective(expr=math.inf * m.x)), "goal: 'inf' has no"),
         (_empty, "c: can never hold"),

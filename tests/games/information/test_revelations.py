@@ -160,7 +160,7 @@ def test_one_value_cannot_answer_what_is_seen_only_sometimes() -> None:
     m = pyo.ConcreteModel()
     m.fee, m.u, m.v = pyo.Var(), pyo.Var(["a", "b"]), pyo.Var()
     for knows, index in ((None, "the scenarios"), ("f", "f")):
-        with pytest.raises(InvalidGame, match=rf"fee: one value .* realised \(u\[b\], say\)\. Index it by {index}"):
+        with pytest.raises(InvalidGame, match=rf"fee: has one value .* realised \(u\[b\], say\)\. Index it by {index}"):
             scenarios.observe(m.fee, [(m.u, "f")], knows=knows)
         assert list(scenarios.observe(m.fee, [(m.v, "f")], knows=knows).items()) == [(m.fee, [m.v])]
         assert list(scenarios.energy(m.fee, knows=knows).values()) == pytest.approx([1.0])

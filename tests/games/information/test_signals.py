@@ -359,7 +359,7 @@ def test_slopes_see_what_is_linear(observe: Any) -> None:
 def test_what_is_not_linear_holds_actions_alone() -> None:
     game = _pair()
     plan, m = sp.Plan.from_values(game), game.model
-    with pytest.raises(sp.InvalidGame, match="is no follower's action"):
+    with pytest.raises(sp.InvalidGame, match="is not a follower's action"):
         sp.affine_incentive(plan, observe=[m.mean * m.f[0].u])
     crowd = sp.Game(m, [sp.Population(m.f[0], 5), m.f[1], m.bystander], aggregates=game.definitions)
     with pytest.raises(sp.InvalidGame, match="mixes f\\[0\\], a population"):
@@ -373,11 +373,11 @@ def test_what_is_not_linear_holds_actions_alone() -> None:
         (lambda m: ["u0"], "u0 is the leader's own"),
         (lambda m: [m.f[0].u + m.u0], "u0 is the leader's own"),
         (lambda m: [m.f[0].u - m.f[0].u], "does not depend on any follower's action"),
-        (lambda m: [3.0], "3.0 is no signal"),
-        (lambda m: 3.0, "3.0 is no signal"),
-        (lambda m: None, "None is no signal"),
-        (lambda m: [m.average], "average is no signal.*Observe the Var that this equality defines"),
-        (lambda m: [m.f], "f is no signal"),
+        (lambda m: [3.0], "3.0 is not a signal"),
+        (lambda m: 3.0, "3.0 is not a signal"),
+        (lambda m: None, "None is not a signal"),
+        (lambda m: [m.average], "average is not a signal.*Observe the Var that this equality defines"),
+        (lambda m: [m.f], "f is not a signal"),
         (lambda m: ["speed"], "speed: .* has no component of that name"),
         (lambda m: "speed", "speed: .* has no component of that name"),
         (lambda m: {"speed": [m.f[0].u]}, "speed: .* has no component of that name"),

@@ -231,8 +231,8 @@ def test_every_multiplier_of_a_shared_constraint_has_its_gain() -> None:
     ("given_as", "message"),
     [
         ({"f.nothing": 1.0}, "has no component of that name"),
-        ({"x": 1.0}, "x is no constraint or bound of a follower that is active at the plan"),
-        ({"f.y": 1.0}, "f.y is no constraint or bound of a follower that is active"),
+        ({"x": 1.0}, "x is not a constraint or bound of a follower that is active at the plan"),
+        ({"f.y": 1.0}, "f.y is not a constraint or bound of a follower that is active"),
         ("cap −1", "is an inequality; its multiplier is ≥ 0, not -1"),
         ("cap nan", "expected a finite number"),
         ("cap text", "expected a finite number"),

@@ -36,8 +36,8 @@ def test_nothing_is_proved_of_a_projection_past_its_kinks() -> None:
     rule = sp.optimal_rule(game, observe=[game.model.meter], saturate=True)
     assert rule.plan.quality == "feasible"
     assert rule.plan.bound <= 1e-9
-    assert any("held by the projection's bend" in text for text in rule.plan.warnings)
-    with pytest.raises(sp.NoIncentive, match="by the bend at a bound of toll"):
+    assert any("only the projection's kink holds" in text for text in rule.plan.warnings)
+    with pytest.raises(sp.NoIncentive, match="by the kink at a bound of toll"):
         sp.affine_incentive(sp.leader_optimal(game), [game.model.meter], saturate=True)
 
 
@@ -68,4 +68,4 @@ def test_the_least_regret_is_that_of_formulas_within_their_bounds(saturate: bool
     assert f"no gain leaves less to all {words}" in str(rule)
     with pytest.raises(sp.NoIncentive) as refusal:
         sp.affine_incentive(plan, meter, design="deviations", saturate=saturate)
-    assert ("by the bend at a bound of toll" in str(refusal.value)) is saturate
+    assert ("by the kink at a bound of toll" in str(refusal.value)) is saturate

@@ -104,7 +104,7 @@ def test_bad_common_rules() -> None:
         sp.optimal_rule(game, [(m.toll[0], [first.q])], common=[m.toll])
     with pytest.raises(sp.InvalidGame, match="an action of one follower and a sum are unlike signals"):
         sp.optimal_rule(game, [(m.toll[0], [first.q]), (m.toll[1], [first.q + second.q])], common=[m.toll])
-    with pytest.raises(sp.InvalidGame, match="stands in two of the groups"):
+    with pytest.raises(sp.InvalidGame, match="is in two of the groups"):
         sp.optimal_rule(game, [(m.toll[i], [m.f[i].q]) for i in range(2)], common=[m.toll, m.toll])
     with pytest.raises(sp.InvalidGame, match="expected a Game"):
         sp.optimal_rule(m)  # type: ignore[arg-type]
