@@ -14,7 +14,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,10 @@ from stackpyomo.core.expressions import apart, roots
 from stackpyomo.errors import InvalidGame
 from stackpyomo.families import MANY, Functions, functions_among
 from stackpyomo.games import Game, evaluator, formulas, stamp
+from stackpyomo.games.information import probability_of
 from stackpyomo.solvers import ArrayProgram, BadRow, Program
+
+from .conditional_rows import ConditionalRows
 
 _DRAWS = 8  # Points at which derivatives are taken to see how well they are known.
 
@@ -309,11 +312,27 @@ class FollowerRows:
             data = np.asarray(program.problem.hessian(whole(point), weights[program.rows], 0.0))
             return sparse.csr_array((data, structure), shape=(count, count))[columns][:, columns]
 
-        units = scales(x[columns], lower[columns], upper[columns], jacobian, curvature)
+        start, low, high = x[columns], lower[columns], upper[columns]
+        rows = ConditionalRows(self._probabilities[columns], len(self.followers))
+        if (rows.probabilities < 1.0).any():
+            units = scales(
+                *(start, low, high),
+                lambda point: rows.apart(jacobian(point)),
+                lambda point, weights: rows.curved(partial(curvature, point), weights),
+            )
+            units = replace(units, slopes=rows.together(units.slopes))
+        else:
+            units = scales(start, low, high, jacobian, curvature)
         reaches = np.ones(count)
         reaches[columns] = units.reaches
         slopes = sparse.csr_array(units.slopes @ sparse.eye_array(count, format="csr")[columns])
         return Scales(reaches, slopes)
+
+    @cached_property
+    def _probabilities(self) -> Array:
+        """(Vars of the rows) of what each is decided by where that is improbable, else 1."""
+        known = zip(self._names, self.variables, strict=True)
+        return np.array([1.0 if name is None else probability_of(v) for name, v in known])
 
     @cached_property
     def _held(self) -> Array:

@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 from scipy import sparse
 
-from stackpyomo.core import TOLERANCES, Array, box_of, rows_scaled, timed
+from stackpyomo.core import TOLERANCES, Array, box_of, largest_by_row, rows_scaled, timed
 from stackpyomo.derivatives import Derivatives, FollowerHessians, FollowerRows, active_sides, is_jointly_convex
 from stackpyomo.errors import InvalidGame, NoIncentive, RefusalCause
 from stackpyomo.games import Game
@@ -173,7 +173,7 @@ class Design(Entries):
 
     def _felt(self, system: System, slope: Array, least: float = TOLERANCES.gradient) -> System:
         """Without the equations whose coefficients are rounding beside the slope that they balance (a pole)."""
-        effect = np.sqrt(np.asarray(system.matrix.power(2).sum(axis=1)).ravel())
+        effect = largest_by_row(np.abs(system.matrix.data), system.matrix.indptr)
         return replace(system, matrix=rows_scaled(system.matrix, effect > least * np.abs(slope)))
 
     def _balance(self, derivatives: Derivatives) -> Balance:

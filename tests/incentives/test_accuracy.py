@@ -280,6 +280,36 @@ def test_an_improbable_atom_has_its_gain(probability: float, money: float) -> No
     assert sp.verify(rule).ok
 
 
+@pytest.mark.parametrize("probability", [1e-12, 1e-17, 1e-20, 1e-300])
+def test_an_improbable_atom_has_its_gain_without_an_end_of_its_action(probability: float) -> None:
+    """Its own condition tells the unit: (u − 1)² + t u + (v − 1)² + s v from u = 0.3 and v = 0.2."""
+    seen = sp.Scenarios({"y": ["often", "never"]}, [1.0 - probability, probability])
+    m = pyo.ConcreteModel()
+    m.t, m.s = pyo.Var(seen.atoms("y"), initialize=0.0), pyo.Var(seen.atoms("y"), initialize=0.0)
+    m.f = pyo.Block()
+    m.f.u = pyo.Var(["before"], seen.atoms("y"), initialize=0.3)
+    m.f.v = pyo.Var(seen.atoms("y"), initialize=0.2)
+    place = [seen.atom("y", w) for w in seen]
+    m.f.cost = pyo.Objective(
+        expr=seen.expectation(
+            lambda w: (
+                (m.f.u["before", place[w]] - 1) ** 2
+                + m.t[place[w]] * m.f.u["before", place[w]]
+                + (m.f.v[place[w]] - 1) ** 2
+                + m.s[place[w]] * m.f.v[place[w]]
+            )
+        )
+    )
+    m.goal = pyo.Objective(expr=0.0)
+    plan = sp.Plan.from_values(sp.Game(m, m.f))
+    answers = [(m.t[a], [m.f.u["before", a]]) for a in place] + [(m.s[a], [m.f.v[a]]) for a in place]
+    rule = sp.affine_incentive(plan, pyo.ComponentMap(answers))
+    for a in place:
+        assert rule.gain.loc[f"t[{a}]", f"f.u[before,{a}]"] == pytest.approx(14.0 / 3.0, rel=1e-9)
+        assert rule.gain.loc[f"s[{a}]", f"f.v[{a}]"] == pytest.approx(8.0, rel=1e-9)
+    assert sp.verify(rule).ok
+
+
 def test_what_nobody_can_answer_takes_no_gain_away(caplog: pytest.LogCaptureFixture) -> None:
     """The leader has no part in the improbable scenario: the other one keeps its gain."""
     with caplog.at_level(logging.WARNING):

@@ -5,6 +5,7 @@ In: signals and scenarios. Out: shares of every follower in every signal, atoms,
 
 from .announcement import Announcement, Equilibrium, Uniqueness, formula_steps
 from .policies import Policy, policy_form
+from .revelations import probability_of
 from .scenarios import Scenarios
 from .signals import Observation, Signal, answers, causal, counts, excursion, read_observation, shares, slopes_at
 
@@ -22,6 +23,7 @@ __all__ = [
     "excursion",
     "formula_steps",
     "policy_form",
+    "probability_of",
     "read_observation",
     "shares",
     "slopes_at",

@@ -12,7 +12,7 @@ observation of a grid is named that shows a function of x alone, nor any of few 
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,7 @@ class Vanishing:
 
     observation: str
     labels: tuple[Hashable, ...]
+    probabilities: tuple[float, ...]
 
     def finding(self, component: str) -> Finding:
         """What ``game.check()`` says of a component indexed by the observation."""
@@ -79,22 +80,37 @@ class Atoms(list[Hashable]):
 
 def doubts_in(component: Any) -> list[Revelation | Vanishing]:
     """Those of the atoms that an indexed component was given as its index."""
-    if not component.is_indexed():
-        return []
-    doubts: list[Revelation | Vanishing] = []
-    for part in component.index_set().subsets():
+    return [doubt for _, doubts in _indices(component) for doubt in doubts]
+
+
+def probability_of(member: Any) -> float:
+    """That of what a Var is decided by, where an expected cost is the same without it; else 1."""
+    probability, index, place = 1.0, member.index(), 0
+    sets = list(_indices(member.parent_component()))
+    for length, doubts in sets:
+        label = index if len(sets) == 1 else index[place] if length == 1 else index[place : place + length]
+        place += length
+        for doubt in doubts:
+            if isinstance(doubt, Vanishing) and label in doubt.labels:
+                probability *= doubt.probabilities[doubt.labels.index(label)]
+    return probability
+
+
+def _indices(component: Any) -> Iterator[tuple[int, Sequence[Revelation | Vanishing]]]:
+    """(how many labels, doubts of the atoms it was made from) of every Set that indexes a component."""
+    for part in component.index_set().subsets() if component.is_indexed() else ():
         source: Any = part
         for attribute in ("_init_values", "_init", "val", "_ref"):  # where a Set keeps the list it was made from
             source = getattr(source, attribute, None)
-        doubts += source.doubts if isinstance(source, Atoms) else ()
-    return doubts
+        yield part.dimen or 1, source.doubts if isinstance(source, Atoms) else ()
 
 
 def vanishing_atoms(observation: str, labels: Sequence[Hashable], codes: Array, probability: Array) -> Vanishing | None:
     """Atoms that can happen, and whose probability rounding of 1 hides; None if there are none."""
     shares = np.bincount(codes, probability, len(labels))
     lost = np.flatnonzero((shares > 0.0) & (shares < _HIDDEN))
-    return Vanishing(observation, tuple(labels[int(a)] for a in lost)) if len(lost) else None
+    hidden = tuple(labels[int(a)] for a in lost)
+    return Vanishing(observation, hidden, tuple(shares[lost].tolist())) if hidden else None
 
 
 def revealed_outcomes(

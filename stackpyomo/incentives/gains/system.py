@@ -20,7 +20,7 @@ from scipy import linalg, sparse
 from scipy.sparse import csgraph
 from scipy.sparse.linalg import lsmr
 
-from stackpyomo.core import TOLERANCES, Array, ranges, rows_scaled
+from stackpyomo.core import TOLERANCES, Array, largest_by_row, ranges, rows_scaled
 
 #: Entries up to which a component is solved densely; beyond, iteratively, its rank being that of the pattern.
 _DENSE = 40_000_000
@@ -104,9 +104,10 @@ class System:
         """(K of least Σ w K² among the least-squares solutions, rank): closed form where an equation stands alone."""
         root = np.sqrt(self.weights)
         scaled = sparse.csr_array(self.matrix.multiply(1.0 / root[np.newaxis, :]))
-        power = np.asarray(scaled.power(2).sum(axis=1)).ravel()
-        alone = self.single() & (power > 0.0)
-        gain = scaled.T @ np.where(alone, -slope / np.where(alone, power, 1.0), 0.0)
+        sizes = _norms(scaled)
+        evened = rows_scaled(scaled, 1.0 / sizes)
+        alone = self.single() & (np.abs(evened).sum(axis=1) > 0.0)
+        gain = evened.T @ np.where(alone, -slope / sizes, 0.0)
         rank = int(alone.sum())
         for part in self.components():
             block = scaled[part.rows][:, part.columns]
@@ -213,8 +214,10 @@ def _least_norm(block: sparse.csr_array, right: Array, cut: float) -> tuple[Arra
 
 def _norms(block: sparse.csr_array) -> Array:
     """Norm of each equation, 1 if it is empty."""
-    sizes = np.sqrt(np.asarray(block.power(2).sum(axis=1)).ravel())
-    return np.where(sizes > 0.0, sizes, 1.0)
+    largest = largest_by_row(np.abs(block.data), block.indptr)
+    largest = np.where(largest > 0.0, largest, 1.0)
+    squares = np.asarray(rows_scaled(block, 1.0 / largest).power(2).sum(axis=1)).ravel()  # of numbers that have one
+    return largest * np.where(squares > 0.0, np.sqrt(squares), 1.0)
 
 
 def _is_met(block: sparse.csr_array, solution: Array, right: Array) -> bool:
