@@ -252,7 +252,7 @@ def reconsider(problem: Composed) -> None:
     stakes, reaches, sizes = np.array(problem.stakes), np.array(problem.reaches), terms_of_slopes(problem)
     slopes = stakes / reaches
     left = (slopes > 0.0) & (slopes <= TOLERANCES.noise * sizes)
-    left[problem.idle] = False
+    left[problem.idle + problem.outward] = False  # what a cost falls by farther out is no slope
     wide = np.where(left, reaches * sizes / np.where(left, slopes, 1.0), reaches)
     problem.reaches, problem.stakes = wide.tolist(), np.where(left, sizes * wide, stakes).tolist()
 

@@ -550,3 +550,18 @@ def test_wide_bounds_of_a_price_make_no_more_of_what_is_at_stake(most: float | N
     m.goal = pyo.Objective(expr=(m.f.u - 1) ** 2 + m.t**2)
     report = sp.verify(sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f))))
     assert report.scale["f"] == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("money", [1.0, 1e-6, 1e6])
+@pytest.mark.parametrize("action", [1.0, 1e-2, 1e-5])
+def test_beside_a_pole_what_the_cost_falls_by_is_at_stake(action: float, money: float) -> None:
+    """x + 4/x, least at 2: whoever stands at 1e-9 loses 4e9, which is no slope that cancelled."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(bounds=(-1, 1), initialize=0.0), pyo.Block()
+    m.f.x = pyo.Var(bounds=(0, None), initialize=1e-9 * action)
+    m.f.cost = pyo.Objective(expr=money * (m.f.x / action + 4.0 / (m.f.x / action) + m.t * m.f.x / action))
+    m.goal = pyo.Objective(expr=m.t**2)
+    report = sp.verify(sp.Plan.from_values(sp.Game(m, m.f)))
+    assert not report.ok
+    assert report.epsilon == pytest.approx(4e9 * money, rel=1e-6)
+    assert report.scale["f"] == pytest.approx(4e9 * money, rel=1e-6)
