@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import lsq_linear, nnls
 
-from stackpyomo.core import Array
+from stackpyomo.core import Array, newton_steps
 
 DENSE = 500  #: Columns up to which nonnegative least squares is solved exactly, by an active-set method.
 
@@ -67,3 +67,13 @@ def split_force(force: Array, point: Array, lower: Array, upper: Array) -> tuple
         distance = np.abs(np.where(force > 0, point - lower, upper - point))
         near = distance < 1.0
         return np.where(near, 0.0, size), np.where(near, size * np.where(near, distance, 0.0), 0.0)
+
+
+def steps_at(program: Any, x: Array, duals: Array | None) -> Array:
+    """(variables) after which the slope of the Lagrangian is gone: a unit also at a solver's 0, which tells no size."""
+    problem = program.problem
+    multipliers = np.zeros(problem.m) if duals is None else np.nan_to_num(duals)
+    slopes = np.asarray(problem.gradient(x)) - program.jacobian(x).T @ multipliers
+    rows, columns = (np.asarray(part, dtype=int) for part in problem.hessian_structure())
+    bends, alone = np.asarray(problem.hessian(x, -multipliers, 1.0)), rows == columns
+    return newton_steps(slopes, np.bincount(rows[alone], bends[alone], len(x)))

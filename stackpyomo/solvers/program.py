@@ -31,7 +31,7 @@ from stackpyomo.core import TOLERANCES, Array, Pattern, Scales, bounds_of, limit
 from stackpyomo.core.expressions import apart, nodes_in, number_of, roots, substituting
 from stackpyomo.errors import InvalidGame
 
-from .certificates import Residuals, least_nonnegative, split_force, violations, weights_of_slopes
+from .certificates import Residuals, least_nonnegative, split_force, steps_at, violations, weights_of_slopes
 from .library import pounce
 from .nl_file import Nothing, UndefinedValue, rewritten, without_limits, write_nl
 from .parts import copies_between, free_row, with_loosest
@@ -422,7 +422,8 @@ class Program:
     def _resting(self, x: Array, duals: Array | None, units: tuple[Array, Array, float]) -> Array:
         """x with what is near a bound on it, but for what the slope there pulls away again and is not that near."""
         lower, upper = self.bounds
-        moved = self._beside(x, TOLERANCES.weak * np.where(np.isfinite(upper - lower), upper - lower, units[0]))
+        farthest = np.maximum(units[0], steps_at(self, x, duals))
+        moved = self._beside(x, TOLERANCES.weak * np.where(np.isfinite(upper - lower), upper - lower, farthest))
         multipliers = self.recovered_duals(moved) if duals is None else duals
         reduced = (np.asarray(self.problem.gradient(moved)) - self.jacobian(moved).T @ multipliers) * units[0]
         room = TOLERANCES.solver * max(units[2], float(np.abs(reduced).max(initial=0.0)))

@@ -191,3 +191,19 @@ def test_units_are_those_of_a_variants_own_row_limits() -> None:
     wider = program.variant(row_bounds=(np.array([0.0]), np.array([20.0])))
     assert wider.units(at)[0] == pytest.approx(10.0 * reach)
     assert program.units(at)[0] == pytest.approx(reach)
+
+
+@pytest.mark.parametrize("money", [1e-8, 1e-3, 1.0, 1e6])
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e5])
+@pytest.mark.parametrize("beside", [1e-10, 1e-8, 1e-6])
+def test_what_a_solver_left_beside_a_bound_is_put_on_it_in_any_unit(beside: float, unit: float, money: float) -> None:
+    """(x + 0.53)² + (y − 0.47)²/20 with x ≥ 0 and both a little off: what y is off by tells x no unit."""
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(bounds=(0, None), initialize=0.0), pyo.Var(bounds=(0, None), initialize=1.0)
+    program = Program(money * ((m.x / unit + 0.53) ** 2 + (m.y - 0.47) ** 2 / 20))
+    place = {v.name: i for i, v in enumerate(program.variables)}
+    point = np.zeros(2)
+    point[place["x"]], point[place["y"]] = beside * unit, 0.47 + 1e-6
+    moved, _ = program.snapped(point, np.zeros(0))
+    assert moved[place["x"]] == 0.0
+    assert moved[place["y"]] == point[place["y"]]
