@@ -22,6 +22,8 @@ from stackpyomo.games import Game
 from .mpcc import Equilibrium
 from .polyhedra import Polyhedron
 
+_SWEEPS = 30  # Each halves how many decades the largest entries of rows and columns are away from 1.
+
 
 def price_ranges(game: Game, equilibrium: Equilibrium, x: Array) -> dict[str, tuple[float, float]]:
     """price → (low, high): what the market may as well choose at the answer x, ±inf where nothing bounds it.
@@ -35,9 +37,7 @@ def price_ranges(game: Game, equilibrium: Equilibrium, x: Array) -> dict[str, tu
     place = {id(v): i for i, v in enumerate(program.variables)}
     lower, upper = np.full(len(x), -math.inf), np.full(len(x), math.inf)
     multipliers = [place[id(var)] for terms in kkt.signed.values() for var, _ in terms if id(var) in place]
-    width = program.bounds[1] - program.bounds[0]
-    # A plan is known to its accuracy, which between two bounds is one of their distance, however near it is to one.
-    reaches = np.append(np.maximum(program.units(x)[0], np.where(np.isfinite(width), width, 0.0)), 1.0)
+    reaches = _reaches(equilibrium, x)
     for pair, owner, room in zip(kkt.pairs, equilibrium.owners, equilibrium.slacks(x), strict=True):
         if (number := place.get(id(pair.multiplier))) is not None:
             multipliers.append(number)
@@ -55,27 +55,57 @@ def price_ranges(game: Game, equilibrium: Equilibrium, x: Array) -> dict[str, tu
         tied = np.flatnonzero(np.isin(parts, parts[np.flatnonzero(goal[columns])]))
         own, places = slopes[:, tied], columns[tied]
         own = own[np.flatnonzero(np.diff(own.indptr))]
-        low, high = _ends(own, values[places], lower[places], upper[places], goal[places])
+        low, high, size = _ends(own, values[places], lower[places], upper[places], goal[places])
         level = float(goal @ values)
         low, high = min(low, level), max(high, level)
-        size = max(abs(level), float(np.abs(values[places]).max(initial=0.0)))
         ranges[game.names[id(price.var)]] = (level, level) if high - low <= TOLERANCES.accuracy * size else (low, high)
     return ranges
 
 
-def _ends(matrix: sparse.csr_array, at: Array, lower: Array, upper: Array, goal: Array) -> tuple[float, float]:
-    """(least, most) of goal·z where A z is what it is at a point, rows and unknowns in units in which nothing is large.
+def _reaches(equilibrium: Equilibrium, x: Array) -> Array:
+    """(variables, and 1) what is room: to a plan's accuracy, however near it is to one of two bounds, or to a row.
 
-    A row is small against its terms at the point, an unknown against what it adds to a row.
+    Between bounds that is one of their distance, at a row one of what the row changes by: a solver's 0 tells no size.
     """
-    sizes = abs(matrix)
-    terms, slopes = (np.asarray((sizes @ sparse.diags_array(x)).max(axis=1).toarray()).ravel()
-                     for x in (np.abs(at), np.ones(len(at))))  # fmt: skip
-    scaled = sparse.diags_array(1.0 / np.where(terms > 0.0, terms, np.where(slopes > 0.0, slopes, 1.0))) @ matrix
-    largest, entries = np.zeros(len(at)), scaled.tocoo()
-    np.maximum.at(largest, entries.col, np.abs(entries.data))
-    steps = 1.0 / np.where(largest > 0.0, largest, 1.0)
-    plain = sparse.csr_array(scaled @ sparse.diags_array(steps))
+    program = equilibrium.program
+    reaches, sizes, _ = program.units(x)
+    width = program.bounds[1] - program.bounds[0]
+    reaches = np.maximum(reaches, np.where(np.isfinite(width), width, 0.0))
+    pairs = zip(equilibrium.conditions.pairs, equilibrium.owners, strict=True)
+    slacks = np.array([owner for pair, owner in pairs if pair.slack is not pair.gap and owner >= 0], dtype=int)
+    entries = abs(program.jacobian(x))[:, slacks].tocoo()
+    felt = entries.data > 0.0
+    np.maximum.at(reaches, slacks[entries.col[felt]], sizes[entries.row[felt]] / entries.data[felt])
+    return np.append(reaches, 1.0)
+
+
+def _ends(matrix: sparse.csr_array, at: Array, lower: Array, upper: Array, goal: Array) -> tuple[float, float, float]:
+    """(least, most, size) of goal·z where A z is what it is at a point, in units in which nothing is large.
+
+    HiGHS takes coefficients below 1e-9 for 0. size: what goal·z changes by where its unknowns are as large as they must
+    be for the largest row.
+    """
+    loose = lower < upper
+    at, lower, upper, goal = (part[loose] for part in (at, lower, upper, goal))
+    plain, steps = _evened(sparse.csr_array(matrix[:, np.flatnonzero(loose)]))
     levels = plain @ (at / steps)
-    low, high, _ = Polyhedron(plain, levels, levels, lower / steps, upper / steps).ends(goal * steps)
-    return low, high
+    most = float(np.abs(levels).max(initial=0.0)) or 1.0
+    units = most * steps
+    low, high, _ = Polyhedron(plain, levels / most, levels / most, lower / units, upper / units).ends(goal * units)
+    return low, high, float(np.abs(goal * units).max(initial=0.0))
+
+
+def _evened(matrix: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
+    """(the matrix with rows and columns in units in which their largest entries are near 1, the columns' units).
+
+    Daniel Ruiz (2001): A scaling algorithm to equilibrate both rows and columns norms in matrices, RAL-TR-2001-034.
+    """
+    entries = matrix.tocoo()
+    rows, steps = np.ones(matrix.shape[0]), np.ones(matrix.shape[1])
+    for _ in range(_SWEEPS):
+        sizes = np.abs(entries.data) * rows[entries.row] * steps[entries.col]
+        for units, place in ((rows, entries.row), (steps, entries.col)):
+            largest = np.zeros(len(units))
+            np.maximum.at(largest, place, sizes)
+            units /= np.sqrt(np.where(largest > 0.0, largest, 1.0))
+    return sparse.csr_array(sparse.diags_array(rows) @ matrix @ sparse.diags_array(steps)), steps

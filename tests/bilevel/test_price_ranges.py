@@ -58,3 +58,26 @@ def test_a_row_without_a_multiplier_of_any_size_has_a_range(money: float) -> Non
     plan = sp.nash(sp.Game(m, m.f, prices=[(m.price[0], m.f.row), (m.price[1], m.f.none)]))
     assert plan.price_range["low"].tolist() == [-math.inf, -math.inf]
     assert plan.price_range["high"].tolist() == pytest.approx([0, 0], abs=1e-9)
+
+
+@pytest.mark.parametrize("money", [1.0, 1e3])
+@pytest.mark.parametrize(("here", "there"), [(1.0, 1.0), (1e-2, 1e4), (1e5, 1e-3), (1e3, 1e6)])
+def test_a_range_in_small_units_is_none_of_rounding_beside_large_ones(here: float, there: float, money: float) -> None:
+    """Offers of 1 here and 8 there, where all comes by a line that is just enough; there any price from 1 to 8 clears.
+
+    Nothing is wanted at a third node, whose line has no room: from 0 to its offer of 5. Each row is in its own unit.
+    """
+    rows = {"here": here, "there": there, "nowhere": here * there}
+    m = pyo.ConcreteModel()
+    m.price, m.f = pyo.Var(list(rows)), pyo.Block()
+    m.f.made = pyo.Var(list(rows), bounds=(0, 4))
+    m.f.line, m.f.closed = pyo.Var(bounds=(-1, 1)), pyo.Var(bounds=(0, 0))
+    m.f.cost = pyo.Objective(expr=money * (m.f.made["here"] + 8 * m.f.made["there"] + 5 * m.f.made["nowhere"]))
+    arrives = {"here": -m.f.line, "there": m.f.line - m.f.closed, "nowhere": m.f.closed}
+    need = {"here": 1.0, "there": 1.0, "nowhere": 0.0}
+    m.f.row = pyo.Constraint(list(rows), rule=lambda b, n: rows[n] * (b.made[n] + arrives[n]) >= rows[n] * need[n])
+    m.goal = pyo.Objective(expr=0.0)
+    plan = sp.nash(sp.Game(m, m.f, prices=[(m.price[n], m.f.row[n]) for n in rows]))
+    for name, ends in {"here": [1, 1], "there": [1, 8], "nowhere": [0, 5]}.items():
+        known = (plan.price_range.loc[f"price[{name}]"] * rows[name] / money).tolist()
+        assert known == pytest.approx(ends, abs=1e-5), name
