@@ -20,7 +20,7 @@ function.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -201,7 +201,7 @@ def _set_of(game: Game, within: Any) -> tuple[list[Parameter], Polytope]:
     """The parameters and the polytope they lie in; a box is one."""
     if isinstance(within, Polytope):
         return parameters_of(game, within.names), within
-    parameters = parameters_of(game, dict(within) if isinstance(within, Mapping) else within)
+    parameters = parameters_of(game, within)
     loose = next((p for p in parameters if not p.is_bounded), None)
     if loose is not None:
         raise InvalidGame(f"within: {loose.name} is unbounded; give {{name: (lower, upper)}}, or a fit's polytope.")

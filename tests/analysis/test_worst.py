@@ -37,6 +37,14 @@ def test_the_vertices_prove_it(line: tuple[float, float]) -> None:
     assert "Proved by the 4 vertices of the set: no other point is worse." in str(found)
 
 
+def test_a_box_by_components_is_that_by_names() -> None:
+    """Params have no hash, so that a ComponentMap or pairs name them."""
+    game, by_name = customer(4.0), sp.worst_case(customer(4.0), (-1.0, 0.25), BOX).value
+    pairs = [(game.component(name), ends) for name, ends in BOX.items()]
+    for within in (pairs, pyo.ComponentMap(pairs)):
+        assert sp.worst_case(game, (-1.0, 0.25), within).value == by_name
+
+
 def test_a_leader_who_maximises() -> None:
     game = customer(4.0)
     game.model.goal.set_value(-game.model.goal.expr)
