@@ -103,7 +103,7 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
     action, money = 10.0 ** random.integers(-4, 5), 10.0 ** random.integers(-4, 5)
     most, draft = network.revenue() * money, network.draft(action, money)
     stake = money * max(network.costs.values())
-    room, script = _ROOM * stake, draft.script(_TAIL)
+    script = draft.script(_TAIL)
     try:
         plan = sp.stackelberg(draft.game())
     except sp.NoPlan as refusal:
@@ -119,6 +119,7 @@ def hunt(random: np.random.Generator, ledger: Ledger) -> None:
     for k, origin in enumerate(network.origins):
         flows = {arc: values[f"y{k}x{arc[0]}{arc[1]}"] / action for arc in network.costs}
         paid = sum(flow * network.cost((arc,), tolls) for arc, flow in flows.items())
-        gain = (paid - min(network.cost(way, tolls) for way in network.ways(origin))) * money
-        claimed = float(plan.report.regret.iloc[k])
+        least = min(network.cost(way, tolls) for way in network.ways(origin)) * money
+        gain, claimed = paid * money - least, float(plan.report.regret.iloc[k])
+        room = _ROOM * max(stake, least)  # who has no free way pays what there is of a toll
         ledger.claim("regret", gain <= claimed + room, f"f{k} gains {gain:.4g}, not {claimed:.4g}", script)
