@@ -44,7 +44,7 @@ class _Commands(TyperGroup):
         return list(_SUMMARIES)
 
     def get_command(self, _: Any, cmd_name: str) -> TyperCommand | None:
-        return TyperCommand(cmd_name, help=_SUMMARIES[cmd_name]) if cmd_name in _SUMMARIES else None
+        return TyperCommand(cmd_name, short_help=_SUMMARIES[cmd_name]) if cmd_name in _SUMMARIES else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         whole = typer.main.get_command(_loaded().app)
@@ -65,6 +65,7 @@ app = typer.Typer(
     add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain: what draws boxes takes a third of the time until the first line
     help="Incentive design in Stackelberg games, on Pyomo. Start with: stackpyomo demo",
     epilog="Exit code 0: verified. 1: not verified, or there is no incentive. 2: bad input, or no solver.",
 )

@@ -15,7 +15,7 @@ def test_the_list_of_commands_says_what_their_docstrings_say() -> None:
     documented = {n: c.help.split("\n\n")[0].replace("\n", " ") for n, c in whole.commands.items() if not c.hidden}
     listed = typer.main.get_command(entry.app)
     names = listed.list_commands(None)
-    assert {n: listed.get_command(None, n).help for n in names} == documented
+    assert {n: listed.get_command(None, n).short_help for n in names} == documented
 
 
 def test_every_command_says_what_it_does() -> None:
