@@ -226,7 +226,7 @@ class Report(Document):
         """What ε and ε₀ say of the ε-Stackelberg equilibrium, in one sentence (arXiv 2207.10611, Definitions 1–3)."""
         if math.isnan(self.epsilon):
             return "nothing is said of an ε-Stackelberg equilibrium: ε is unknown."
-        leader = "nothing is proved of the leader's optimum (ε₀ unknown)"
+        leader = "how far the plan is from the leader's optimum is not proved (ε₀ unknown)"
         if not math.isnan(self.epsilon0):
             among = f" with best responses of {listed(self.responding, 3)}" if self.responding else ""
             leader = f"no plan{among} serves the leader better by more than ε₀ = {max(0.0, self.epsilon0):.3g}"
