@@ -132,6 +132,7 @@ def scales(
     telling: Array | None = None,
     accuracy: float = TOLERANCES.accuracy,
     missing: Array | None = None,
+    still: Array | None = None,
 ) -> Scales:
     """The natural units at a point.
 
@@ -140,8 +141,52 @@ def scales(
     costs: (rows) which of them are costs, where the others are constraints. terms: (variables) asked for →
     Σ |terms| of each one's slope in the costs, which may cancel at the point. telling: (rows) whose slopes tell where
     bounds lie far out (None: the costs). accuracy: how well the point is known, in reaches. missing: (rows) by how
-    much the point misses each: a variable of which nothing else tells a unit has to make that up.
+    much the point misses each: a variable of which nothing else tells a unit has to make that up. still: (variables)
+    which stay where they are while slopes are taken a little away: those that others decide.
+
+    A box that is as good as endless beside what the rows tell of a variable that stands at 0 in it is none: 1000 would
+    be nothing beside a price that nobody pays and that may be 1e9.
     """
+    measured = partial(
+        _within,
+        jacobian=jacobian,
+        curvature=curvature,
+        costs=costs,
+        terms=terms,
+        telling=telling,
+        accuracy=accuracy,
+        missing=missing,
+        still=still,
+    )
+    units, width = measured(point, lower, upper), upper - lower
+    wide = np.isfinite(width) & (np.abs(point) <= TOLERANCES.nothing * width) & (lower <= 0.0) & (upper >= 0.0)
+    if wide.any():
+        bends = curvature(point, np.ones(units.slopes.shape[0]))
+        wide[bends.indices[row_of(bends) == bends.indices]] = False  # where it bends, its slopes have told
+    if not wide.any():
+        return units
+    at_0 = np.where(wide, 0.0, point)  # by rows alone: its size there tells nothing
+    endless = measured(at_0, np.where(wide, -np.inf, lower), np.where(wide, np.inf, upper))
+    steps, told = endless.reaches, True if endless.guessed is None else ~endless.guessed
+    far = wide & told & (steps < TOLERANCES.nothing * width)
+    near = np.maximum(lower, point - steps), np.minimum(upper, point + steps)
+    return measured(point, np.where(far, near[0], lower), np.where(far, near[1], upper)) if far.any() else units
+
+
+def _within(
+    point: Array,
+    lower: Array,
+    upper: Array,
+    jacobian: Callable[[Array], sparse.csr_array],
+    curvature: Callable[[Array, Array], sparse.csr_array],
+    costs: Array | None = None,
+    terms: Callable[[Array], Array] | None = None,
+    telling: Array | None = None,
+    accuracy: float = TOLERANCES.accuracy,
+    missing: Array | None = None,
+    still: Array | None = None,
+) -> Scales:
+    """The natural units at a point, within these bounds."""
     reaches, boxed, slopes = limited_reaches(point, lower, upper), np.isfinite(upper - lower), _sizes(jacobian(point))
     guessed = np.zeros(len(point), dtype=bool)
     counted = np.ones(slopes.shape[0], dtype=bool) if costs is None else costs
@@ -168,7 +213,7 @@ def scales(
             completed = _completed(completed, boxed, _turns(sized.diagonal()), alone, rows, bends, steep, missing)
         guessed = completed == 0.0
         reaches = change.guessed(completed, bends)
-    away, calm = probes(point, reaches, lower, upper)
+    away, calm = probes(point, reaches if still is None else np.where(still, 0.0, reaches), lower, upper)
     near = _sizes(jacobian(away))
     if costs is None:
         return Scales(reaches, with_data(slopes, np.maximum(slopes.data, near.data)), guessed)

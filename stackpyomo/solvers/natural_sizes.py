@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -56,21 +55,3 @@ def random_start(program: Program, random: np.random.Generator, reach: Array | N
     low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
     high = np.where(np.isfinite(upper), upper, low + 2 * reach)
     return random.uniform(low, high)
-
-
-def objective_unit(program: Program, x: Array) -> float:
-    """The objective's natural unit at x, where a box that is as good as endless beside what rows tell is none.
-
-    A price that is 0 in a box of 1e9, and that nobody pays, would make 1000 nothing beside what it could earn.
-    """
-    reaches, _, unit = program.units(x)
-    (low, high), width = program.bounds, program.bounds[1] - program.bounds[0]
-    wide = np.isfinite(width) & (np.abs(x) <= TOLERANCES.nothing * width)
-    wide &= TOLERANCES.nothing * width > reaches.min(initial=math.inf)
-    if not wide.any():
-        return unit
-    endless = np.where(wide, -math.inf, low), np.where(wide, math.inf, high)
-    steps = scales_of(program, x, bounds=endless).reaches
-    far = wide & (steps < TOLERANCES.nothing * width)
-    near = np.where(far, np.maximum(low, x - steps), low), np.where(far, np.minimum(high, x + steps), high)
-    return float(scales_of(program, x, bounds=near).of_rows()[0]) or unit

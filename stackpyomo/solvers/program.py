@@ -463,12 +463,13 @@ def scales_of(
     accuracy: float = TOLERANCES.cancelled,
     bounds: tuple[Array, Array] | None = None,
     missing: Array | None = None,
+    still: Array | None = None,
 ) -> Scales:
     """The natural units of a program at x: row 0 is its objective, the others are its rows.
 
     costs, terms: which of the rows are costs (None: the objective alone), and the terms of their slopes; their slopes
     tell where bounds lie far out, and ``accuracy`` is how well x is known, in reaches. bounds: None: the program's,
-    within its rows. missing: (rows, the objective first) as :func:`scales` takes it.
+    within its rows. missing (rows, the objective first), still: as :func:`scales` takes them.
     """
     problem = program.problem
 
@@ -487,7 +488,7 @@ def scales_of(
     lower, upper = bounds or program.within_rows(program.bounds, costs)
     counted = None if costs is None else telling
     of_slopes = terms or terms_of_costs
-    return scales(x, lower, upper, program.slopes, curvature, counted, of_slopes, telling, accuracy, missing)
+    return scales(x, lower, upper, program.slopes, curvature, counted, of_slopes, telling, accuracy, missing, still)
 
 
 def _add_sets(model: Any, sets: Sequence[tuple[Any, Any]]) -> None:

@@ -302,8 +302,7 @@ class _Proofs:
         row, who = keys // max(1, len(self.numbers)), keys % max(1, len(self.numbers))
         self.open[who[~(reach[row] > 0.0)]] = False
         own = (self.target, *probes(self.target, self.reaches, self.lower, self.upper))
-        led = (levels, *probes(levels, reach, layout.floor, layout.ceiling))
-        bare = [self._bare(at - self.target, level, keys) for at, level in zip(own, led, strict=True)]
+        bare = [self._bare(at - self.target, levels, keys) for at in own]
         slopes, answers = (steepest_of(*np.abs(part)) for part in zip(*bare, strict=True))
         self.slopes, self.keys = slopes, keys
         idle = idle_of(bare[0][0], self.target, (self.lower, self.upper), self.reaches)

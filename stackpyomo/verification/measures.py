@@ -78,14 +78,6 @@ def _are_its_own(problem: Composed) -> Array:
     return np.arange(len(problem.rows)) >= limits
 
 
-def _as_far_as_prices_go(program: Program, plan: Array, problems: Sequence[Composed]) -> tuple[Array, Array]:
-    """The bounds, but for those of prices that are nothing beside their box: their size tells more of what is paid."""
-    answers, size = {id(v) for problem in problems for v in problem.answers}, np.abs(plan)
-    free = np.array([id(v) in answers for v in program.variables], dtype=bool) & (size > 0.0)
-    free &= size <= TOLERANCES.nothing * (program.bounds[1] - program.bounds[0])
-    return np.where(free, -np.inf, program.bounds[0]), np.where(free, np.inf, program.bounds[1])
-
-
 def _wanted_by(game: GameStructure | None, problems: Sequence[Composed]) -> dict[int, float]:
     """id(own variable) → the reach that the leader's objective tells of it, where the plan has it next to 0."""
     known = [problem for problem in problems if len(problem.variables) == len(problem.follower.variables)]
@@ -110,12 +102,15 @@ def _measure(problems: Sequence[Composed], wanted: Mapping[int, float]) -> None:
         own, terms = np.asarray(program.rows) < len(costs), partial(_terms_of, program, problems)
         far = np.array([wanted.get(id(v), math.inf) for v in program.variables])
         theirs = np.concatenate([np.zeros(len(costs), dtype=bool), *map(_are_its_own, problems)])
-        lower, upper = program.within_rows(_as_far_as_prices_go(program, plan, problems), ~theirs[program.rows])
+        lower, upper = program.within_rows(program.bounds, ~theirs[program.rows])
         box = np.maximum(lower, plan - far), np.minimum(upper, plan + far)
-        units = scales_of(program, plan, own, terms, bounds=box)
+        announced = {id(v) for problem in problems for v in problem.answers}
+        still = np.array([id(v) in announced for v in program.variables], dtype=bool)
+        measured = partial(scales_of, program, plan, own, terms, still=still)
+        units = measured(bounds=box)
         if (left := _left_by_rows(program, plan, box, units.slopes, problems)) is not None:
             box = left
-            units = scales_of(program, plan, own, terms, bounds=box)
+            units = measured(bounds=box)
     except (BadRow, InvalidGame):
         if len(problems) > 1:
             middle = len(problems) // 2

@@ -182,7 +182,7 @@ def test_rows_that_say_where_a_price_stops_are_no_slope_of_a_cost(money: float) 
     report = sp.verify(sp.affine_incentive(sp.Plan.from_values(sp.Game(m, m.f))))
     assert not report.ok
     assert report.epsilon / money == pytest.approx(2.42795, rel=1e-4)
-    assert report.scale["f"] / money == pytest.approx(8.665, rel=1e-3)
+    assert report.scale["f"] / money == pytest.approx(8.6546, rel=1e-3)
 
 
 @pytest.mark.parametrize(("action", "money"), [(1e-7, 1.0), (1e7, 1.0), (1.0, 1e-8), (1.0, 1e8)])
@@ -565,3 +565,28 @@ def test_beside_a_pole_what_the_cost_falls_by_is_at_stake(action: float, money: 
     assert not report.ok
     assert report.epsilon == pytest.approx(4e9 * money, rel=1e-6)
     assert report.scale["f"] == pytest.approx(4e9 * money, rel=1e-6)
+
+
+@pytest.mark.parametrize("number", [1, 600])
+@pytest.mark.parametrize("level", [0.0, 0.1])
+def test_how_far_a_toll_might_go_is_nothing_at_stake_under_a_rule(number: int, level: float) -> None:
+    """(x − 1)² + t x at 0.6, t = level + q (x − 0.6): q less than 4/3 − 5/3 level leaves something to be gained.
+
+    By x' − 0.6 = −(level − 0.8 + 0.6 q) / (2 + 2 q), regret (1 + q) (x' − 0.6)²; the toll's box is nothing in it.
+    """
+    for widest in (1.0, 1e3, 1e6, 1e9):
+        m = pyo.ConcreteModel()
+        m.t, m.f = pyo.Var(range(number), bounds=(-widest, widest), initialize=level), pyo.Block(range(number))
+        for k, f in m.f.items():
+            f.x = pyo.Var(bounds=(0, 1), initialize=0.6)
+            f.cost = pyo.Objective(expr=(f.x - 1) ** 2 + m.t[k] * f.x)
+        m.goal = pyo.Objective(expr=sum((f.x - 0.6) ** 2 + (m.t[k] - level) ** 2 for k, f in m.f.items()))
+        rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, list(m.f.values()))))
+        gain = rule.gain.loc["t[0]", "f[0].x"]
+        assert gain == pytest.approx((0.8 - level) / 0.6)
+        assert sp.verify(rule).ok
+        report = sp.verify(sp.Incentive.from_json(rule.to_json().replace(str(gain), str(gain - 0.03)), rule.game))
+        short = 0.03 * 0.6 / (2 + 2 * (gain - 0.03))
+        assert not report.ok
+        assert report.regret.iloc[0] == pytest.approx((1 + gain - 0.03) * short**2, rel=1e-3)
+        assert report.scale.iloc[0] < 1.0
