@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from stackpyomo.bilevel import Options, named, responding_followers
@@ -22,6 +23,7 @@ from .cooperative import cooperative_plan, settled
 from .decomposition.engine import chosen_engine, hedged
 from .decomposition.hedging import Hedging
 from .equilibria import all_equilibria
+from .far_bounds import beyond_far_bounds
 from .leaders import leaders_plan
 from .members import perhaps_unlike
 from .plan import Plan
@@ -127,7 +129,10 @@ def leader_optimal(
         else:
             require_priced(game, followers)
             options = _leading_wish(game, followers, options, equilibrium, weights)
-            plan = _leading(game, followers, options) if followers else cooperative_plan(game, options)
+            if followers:
+                plan = beyond_far_bounds(game, followers, options, _leading)
+            else:
+                plan = cooperative_plan(game, options)
         return with_options(plan, "leader_optimal", options, hedging)
 
 
@@ -178,17 +183,13 @@ def stackelberg(game: Game, *, ties: str = "optimistic", tie_tolerance: float = 
         return leader_optimal(game, responding=True, **options)
     followers = list(game.followers.values())
     rest = {name: value for name, value in options.items() if name not in ("equilibrium", "weights")}
-    chosen, plan = read_options(**rest), None
+    chosen = read_options(**rest)
     with undisturbed(), game.unchanged():
         require(game)
         require_priced(game, followers)
         chosen = _leading_wish(game, followers, chosen, options.get("equilibrium", "auto"), options.get("weights"))
-        if not tie_tolerance:
-            plan = enumerated_plan(game, followers, chosen)
-        if plan is None:
-            with started(game, options.get("start")):
-                optimistic = _hoped_for(game, followers, chosen, tie_tolerance)
-            plan = pessimistic_plan(game, followers, optimistic, chosen, float(tie_tolerance))
+        with started(game, options.get("start")):
+            plan = beyond_far_bounds(game, followers, chosen, partial(_against_ties, slack=float(tie_tolerance)))
     return with_options(plan, "stackelberg", chosen, ties=ties, tie_tolerance=tie_tolerance)
 
 
@@ -354,6 +355,14 @@ def _leading(game: Game, followers: Sequence[Follower], options: Options) -> Pla
             objectives = rows.at(plan.values).objectives
             plan.follower_objectives = dict(zip(game.followers, map(float, objectives), strict=True))
     return plan
+
+
+def _against_ties(game: Game, followers: Sequence[Follower], options: Options, slack: float) -> Plan:
+    """What the leader gets whichever best answer is given, and whichever is worse by no more than the slack."""
+    plan = None if slack else enumerated_plan(game, followers, options)
+    if plan is not None:
+        return plan
+    return pessimistic_plan(game, followers, _hoped_for(game, followers, options, slack), options, slack)
 
 
 def _hoped_for(game: Game, followers: Sequence[Follower], options: Options, slack: float) -> Plan:
