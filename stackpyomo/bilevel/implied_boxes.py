@@ -13,10 +13,9 @@ from typing import Any
 import pyomo.environ as pyo
 
 from stackpyomo.core import TOLERANCES, bounds_of
-from stackpyomo.core.expressions import affine_terms, interval, root_of, substituting, variables_in
+from stackpyomo.core.expressions import affine_terms, interval, root_of, substituting, tighten, variables_in
 from stackpyomo.games import GameStructure
 from stackpyomo.solvers import free_row, rows_at
-from stackpyomo.verification import tighten
 
 from .conditions import Conditions
 from .copies import copied

@@ -11,12 +11,22 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from pyomo.common.collections import ComponentMap
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
 from pyomo.core.expr.numeric_expr import AbsExpression, DivisionExpression, PowExpression, UnaryFunctionExpression
 
-from stackpyomo.core import bounds_of
-from stackpyomo.core.expressions import degree_of, elementary, interval, is_affine, nodes_in, partials, variables_in
+from stackpyomo.core import TOLERANCES, bounds_of, box_of
+from stackpyomo.core.expressions import (
+    degree_of,
+    elementary,
+    interval,
+    is_affine,
+    nodes_in,
+    partials,
+    tighten,
+    variables_in,
+)
 
 from .program import Program
 
@@ -27,7 +37,24 @@ AFAR = 1e10  # From here on an answer proves nothing of functions without an end
 def endless_arguments(program: Program) -> list[Any]:
     """What roots, quotients and other functions are taken of, where bounds do not limit it."""
     arguments = (part for node in nodes_in(*map(elementary, _formulas(program))) for part in _argued(node))
-    return [part for part in arguments if any(not abs(end) < HUGE for end in interval(part)) and variables_in(part)]
+    limits = ComponentMap(zip(program.variables, zip(*program.bounds, strict=True), strict=True))
+    boxes = ExpressionBoundsVisitor(leaf_bounds=limits)
+    return [part for part in arguments if any(not abs(end) < HUGE for end in interval(part, boxes))]
+
+
+def within_rows(program: Program) -> Program:
+    """The program within what its rows leave of its variables, where a function is taken of what bounds do not limit.
+
+    A point that meets the rows lies within; what a solver says of such functions then holds of all points.
+    """
+    if not endless_arguments(program):
+        return program
+    model, copies = program.variant(bounds=program.bounds).limited
+    tighten(model.rows.values())
+    low, high = box_of(copies)
+    room = [TOLERANCES.feasibility * np.maximum(1.0, np.abs(side)) for side in (low, high)]
+    (lower, upper) = program.bounds
+    return program.variant(bounds=(np.maximum(lower, low - room[0]), np.minimum(upper, high + room[1])))
 
 
 def is_known_afar(program: Program, arguments: Sequence[Any], bound: float) -> bool:

@@ -29,7 +29,7 @@ from pyomo.core.expr.relational_expr import RangedExpression
 from stackpyomo.core import TOLERANCES, Array, kill, unbroken
 from stackpyomo.core.expressions import elementary
 
-from .endless import AFAR, HUGE, endless_arguments, is_known_afar
+from .endless import AFAR, HUGE, endless_arguments, is_known_afar, within_rows
 from .library import pounce
 from .program import Program
 from .solution import Solution, Termination
@@ -228,7 +228,7 @@ def run_pyomo(
     def run(
         program: Program, options: dict[str, Any], time_limit: float | None, tee: bool, _start: Array | None = None
     ) -> Solution:
-        began, doubted = time.monotonic(), False
+        began, doubted, program = time.monotonic(), False, within_rows(program)
         for extra in ({}, *again):
             left = None if time_limit is None else max(time_limit - (time.monotonic() - began), 0.1)
             solution = attempt(program, {**options, **extra}, left, tee)

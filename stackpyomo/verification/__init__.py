@@ -11,7 +11,7 @@ from .effort import EVIDENCE, PROVED, Effort
 from .measures import measure
 from .regret import best_responses, resolved, verify
 from .report import Report, regret_shown
-from .samples import Samples, row_ranges, tighten
+from .samples import Samples, row_ranges
 from .variational import Gap, variational_gap
 from .wanted import reaches_wanted
 
@@ -34,7 +34,6 @@ __all__ = [
     "regret_shown",
     "resolved",
     "row_ranges",
-    "tighten",
     "variational_gap",
     "verify",
 ]

@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pyomo.common.errors import InfeasibleConstraintException, PyomoException
-from pyomo.contrib.fbbt.fbbt import fbbt
-from pyomo.core.expr.visitor import identify_variables
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, limits_of
-from stackpyomo.core.expressions import UNDEFINED, affine_terms, interval, numbers_of, range_of, sublevel_box
+from stackpyomo.core.expressions import UNDEFINED, affine_terms, interval, numbers_of, range_of, sublevel_box, tighten
 
 from .best_response import Composed
 
@@ -30,7 +27,6 @@ from .best_response import Composed
 _DECADES, _FAR = 12, 30
 _DECADED = 4  # Of so many points all over a box one lies in each decade of distance from the plan alike.
 _TOGETHER = 2  # Affine rows from which on they may say more together than each by itself.
-_SWEEPS = 3  # Times that the rows are gone through for what they leave of the ranges.
 
 
 def ranges(problem: Composed) -> tuple[Array, Array]:
@@ -110,24 +106,6 @@ def row_ranges(problem: Composed, *, boxed: bool = False) -> tuple[Array, Array]
         if boxed or not np.isfinite([low, high]).all():
             tighten(problem.rows)
         return box_of(problem.variables)
-
-
-def tighten(rows: Iterable[Any], sweeps: int = _SWEEPS) -> None:
-    """Narrow the bounds of the rows' own Vars to what the rows leave of them. Of one affine row a sweep says it all."""
-    errors = suppress(InfeasibleConstraintException, PyomoException, ArithmeticError, ValueError, TypeError)
-    with errors, np.errstate(invalid="ignore"):  # bounds of the user's may be NumPy's numbers: 0 times infinity
-        rows = list(rows)
-        for _ in range(sweeps):
-            narrowed = [_is_narrowed(row) for row in rows]  # what they have shown until one raises holds
-            if not any(narrowed):
-                break
-
-
-def _is_narrowed(row: Any) -> bool:
-    """Narrow the bounds of a row's own Vars, and say whether any has moved."""
-    before = [(v, v.bounds) for v in identify_variables(row.body, include_fixed=False)]
-    fbbt(row)
-    return any(v.bounds != bounds for v, bounds in before)
 
 
 def is_empty(problem: Composed) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 import stackpyomo as sp
 from stackpyomo.solvers import Program, Termination, solve
-from stackpyomo.solvers.endless import endless_arguments, is_known_afar
+from stackpyomo.solvers.endless import endless_arguments, is_known_afar, within_rows
 
 ENDLESS = {
     "a hump": (lambda x: -0.5 * pyo.exp(-20 * (x - 2) ** 2) + 0.01 * x, (0, None), -0.480002),
@@ -51,6 +51,24 @@ def test_functions_of_affine_arguments_and_within_bounds_are_believed() -> None:
     limited = solve(Program(ENDLESS["a hump"][0](m.x)), "scip", time_limit=20.0)
     assert limited.termination is Termination.OPTIMAL
     assert limited.bound == pytest.approx(-0.480002, abs=1e-4)
+
+
+@pytest.mark.parametrize("limit", [2.0, 1e3])
+def test_what_rows_limit_has_an_end(limit: float) -> None:
+    """√(1 + x² + z²) − x/2 is √¾ at least; a row, not bounds, ends its argument, and one of z alone does not."""
+    m = pyo.ConcreteModel()
+    m.x, m.z = pyo.Var(initialize=0.0), pyo.Var(initialize=0.0)
+    cost = pyo.sqrt(1 + m.x**2 + m.z**2) - m.x / 2
+    program = Program(cost, [m.x**2 + m.z**2 <= limit**2])
+    assert endless_arguments(program)
+    assert not endless_arguments(within_rows(program))
+    solution = solve(program, "scip", time_limit=20.0)
+    assert solution.termination is Termination.OPTIMAL
+    assert solution.bound == pytest.approx(0.75**0.5, abs=1e-5)
+    assert (m.x.bounds, m.z.bounds) == ((None, None), (None, None))
+    half = Program(cost, [m.z**2 <= limit**2])
+    assert endless_arguments(within_rows(half))
+    assert math.isnan(solve(half, "scip", time_limit=20.0).bound)
 
 
 def endless(cost: Callable[[Any], Any], low: float | None, *rows: Callable[[Any], Any]) -> Program:

@@ -22,6 +22,7 @@ from .terms import (
     partials,
     roots,
     terms,
+    tighten,
     variables_in,
 )
 from .values import UNDEFINED, Substitution, folded, number_of, numbers_of, size_of, sized, spelled, substituting
@@ -62,5 +63,6 @@ __all__ = [
     "sum_of",
     "terms",
     "terms_of",
+    "tighten",
     "variables_in",
 ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
+from pyomo.common.errors import InfeasibleConstraintException, PyomoException
 from pyomo.common.numeric_types import native_numeric_types
 from pyomo.contrib.fbbt.expression_bounds_walker import ExpressionBoundsVisitor
+from pyomo.contrib.fbbt.fbbt import fbbt
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.calculus.derivatives import Modes, differentiate
 from pyomo.core.expr.numeric_expr import (
@@ -27,6 +30,8 @@ from pyomo.core.expr.visitor import ExpressionReplacementVisitor, identify_varia
 from pyomo.repn import generate_standard_repn
 
 from .values import number_of
+
+_SWEEPS = 3  # Times that rows are gone through for what they leave of their variables.
 
 UNREADABLE = (MaxExpression, MinExpression)  #: What Pyomo can write for no solver.
 
@@ -170,6 +175,24 @@ def interval(expression: Any, bounds: ExpressionBoundsVisitor | None = None) -> 
     with np.errstate(all="ignore"):  # the user's data may be NumPy's numbers: 0 times infinity
         low, high = (bounds or ExpressionBoundsVisitor()).walk_expression(elementary(expression))
     return (-math.inf if low is None else float(low)), (math.inf if high is None else float(high))
+
+
+def tighten(rows: Iterable[Any], sweeps: int = _SWEEPS) -> None:
+    """Narrow the bounds of the rows' own Vars to what the rows leave of them. Of one affine row a sweep says it all."""
+    errors = suppress(InfeasibleConstraintException, PyomoException, ArithmeticError, ValueError, TypeError)
+    with errors, np.errstate(invalid="ignore"):  # bounds of the user's may be NumPy's numbers: 0 times infinity
+        rows = list(rows)
+        for _ in range(sweeps):
+            narrowed = [_is_narrowed(row) for row in rows]  # what they have shown until one raises holds
+            if not any(narrowed):
+                break
+
+
+def _is_narrowed(row: Any) -> bool:
+    """Narrow the bounds of a row's own Vars, and say whether any has moved."""
+    before = [(v, v.bounds) for v in identify_variables(row.body, include_fixed=False)]
+    fbbt(row)
+    return any(v.bounds != bounds for v, bounds in before)
 
 
 def partials(expression: Any, variables: Sequence[Any]) -> list[Any]:
