@@ -123,7 +123,8 @@ def _moved(value: Any, clone: Any) -> Any:
         return value
     if hasattr(value, "ctype") or isinstance(value, BlockData):
         return clone.find_component(value)
-    return [_moved(item, clone) for item in value]
+    moved = [_moved(item, clone) for item in value]
+    return tuple(moved) if isinstance(value, tuple) else moved  # a pair (Var, row) stays one
 
 
 def _transform(

@@ -48,6 +48,7 @@ _PHRASES = {
     "; use read_game().": ": put [ and ] around the one that it holds.",
     "inducible(plan)": "stackpyomo inducible",
     "optimal_rule(game)": "--second-best",
+    "sp.stackelberg(game)": "--responding all",
     "stackelberg(game)": "--responding all",
     'verify(..., certify="global")': "--certify global",
 }

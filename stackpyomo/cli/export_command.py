@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pyomo.environ as pyo
+from pyomo.common.errors import PyomoException
 from typer import Argument
 
 from stackpyomo.core import said
@@ -52,8 +53,10 @@ def export(
     model = kkt.create_using(
         loaded.model, followers=players, responding=chosen, complementarity=complementarity, **couplings
     )
-    with said(file_to):
-        model.write(os.fspath(file_to), io_options={"symbolic_solver_labels": True})
+    for follower in loaded.followers.values():
+        for objective in follower.active_objectives:  # who is not replaced serves the leader
+            model.find_component(objective).deactivate()
+    _write(model, file_to)
     counts = {
         "variables": sum(1 for var in model.component_data_objects(pyo.Var) if not var.fixed),
         "constraints": sum(1 for _ in model.component_data_objects(pyo.Constraint, active=True)),
@@ -61,3 +64,16 @@ def export(
     document = {"game": loaded.name, "file": os.fspath(file_to), **counts}
     words = f"{file_to}: {counts['variables']} variables, {counts['constraints']} constraints"
     return Answer(document, partial(print, words))
+
+
+def _write(model: Any, path: Path) -> None:
+    """By Pyomo's own writer, which says what its format cannot hold."""
+    try:
+        with said(path):
+            model.write(os.fspath(path), io_options={"symbolic_solver_labels": True})
+    except InvalidGame:
+        raise
+    except (PyomoException, RuntimeError, ValueError) as error:
+        path.unlink(missing_ok=True)
+        text = " ".join(str(error).split()).rstrip(".")
+        raise InvalidGame(f"{path}: {text}. Write .nl or .gms, which hold nonlinear terms.") from None

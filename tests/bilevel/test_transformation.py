@@ -47,6 +47,18 @@ def test_every_writer_takes_it(suffix: str, tmp_path: Path) -> None:
     assert path.stat().st_size > 300
 
 
+def test_an_aggregate_may_come_with_its_variable() -> None:
+    """As ``Game`` takes it, and as ``game.couplings`` says it."""
+    m = model()
+    pairs = [[m.sum], [(m.total, m.sum)], [(None, m.sum)], [("total", "sum")]]
+    written = []
+    for aggregates in pairs:
+        new = KKT.create_using(m, followers=m.firm, aggregates=aggregates)
+        written.append([str(row.expr) for row in new.kkt.stationarity.values()])
+    assert written[0]
+    assert written == written[:1] * len(pairs)
+
+
 @pytest.mark.parametrize("treatment", [sp.SOS1(), sp.BigM(), sp.Scholtes(), sp.FischerBurmeister(), sp.Penalty()])
 def test_every_treatment_can_be_exported(treatment: Any, tmp_path: Path) -> None:
     new = reformulated(model(), complementarity=treatment)
@@ -133,7 +145,7 @@ def test_integer_followers_are_refused_by_name() -> None:
     var = next(iter(m.firm.values())).component_data_objects(pyo.Var, descend_into=True).__next__()
     var.domain = pyo.Integers
     before = snapshot(m)
-    with pytest.raises(sp.InvalidGame, match=r"is integer, and .* has no optimality conditions .*stackelberg"):
+    with pytest.raises(sp.InvalidGame, match=r"is integer, so that .* has no optimality conditions.*stackelberg"):
         KKT.create_using(m, followers=m.firm)
     assert snapshot(m) == before
 

@@ -46,6 +46,7 @@ LOG = "or a longer --time-limit; --log - shows every attempt."
         ),
         ("or 'sos1', or Scholtes(), FischerBurmeister(), Penalty(), BigM(), SOS1().", "or 'sos1'."),
         ("Widen gain_bounds=.", "Widen --gain-bounds."),
+        ("sp.stackelberg(game) finds plans with them.", "--responding all finds plans with them."),
         ("toll = 0 + 4/3 (flow − 0.6)", "toll = 0 + 4/3 (flow − 0.6)"),
     ],
 )
