@@ -116,7 +116,7 @@ def test_a_menu_bounds_no_rule_where_a_type_cannot_do_what_another_does(how: str
     assert free.leader_objective > 0.05
     assert menu.quality == "feasible"
     assert pd.isna([menu.bound, menu.gap, menu.epsilon0]).all()
-    assert any("bounds no rule" in text for text in menu.warnings)
+    assert any("no bound on rules" in text for text in menu.warnings)
 
 
 def test_rows_that_all_types_have_leave_the_bound() -> None:
