@@ -38,7 +38,7 @@ def test_a_projection_is_not_left_out() -> None:
     rule = sp.affine_incentive(plan, [m.M.u], saturate=True, minors="respond")
     assert sp.verify(rule).regret["M"] > 1.0
     for ask in (lambda: sp.anticipated_regret(rule, "M"), lambda: sp.settled(rule)):
-        with pytest.raises(sp.InvalidGame, match=r"t: .*projected"):
+        with pytest.raises(sp.InvalidGame, match=r"t: .*stopped at the bounds"):
             ask()
     m.t.setub(100)
     m.t.setlb(-100)
