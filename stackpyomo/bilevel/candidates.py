@@ -144,7 +144,13 @@ class Candidates:
         began = time.perf_counter()
         answers, common = self.problem.answers, self.options.common
         kkt = conditions(
-            self.game, self.followers, fritz_john=fritz_john, answers=answers, common=common, units=self._units()
+            self.game,
+            self.followers,
+            fritz_john=fritz_john,
+            answers=answers,
+            common=common,
+            units=self._units(),
+            plainly=True,
         )
         if not self.problem.leaning:
             kkt.stand_alone()
@@ -244,8 +250,7 @@ class Candidates:
         levels = exact.program.levels(x)
         scaled = {}
         for theirs, ours in zip(self._exact.pairs, self.kkt.pairs, strict=True):
-            unit = self.kkt.units.get(ours.follower, 1.0)
-            scaled[id(ours.multiplier)] = unit * self._exact.multiplier(theirs.follower, theirs.multiplier, levels)
+            scaled[id(ours.multiplier)] = self._exact.weighed(theirs.follower, theirs.multiplier, levels)
             scaled[id(ours.slack)] = levels.get(id(theirs.slack), 0.0)
         return scaled
 

@@ -40,6 +40,8 @@ from stackpyomo.errors import InvalidGame
 from stackpyomo.games import Follower, Game, Movers
 
 from .common_multipliers import Common
+from .deviation_rows import value_at
+from .plain_costs import PlainCost, plain_cost
 
 _WIDE = 100  # Rows and variables of a follower up to which its duality is written: it is for global solvers.
 
@@ -79,6 +81,8 @@ class Conditions:
     scales: list[Any] = field(default_factory=list)
     weights: dict[str, VarData] = field(default_factory=dict)  #: Follower → τ, of these followers.
     units: Mapping[str, float] = field(default_factory=dict)  #: Follower → what its cost is multiplied by; else 1.
+    #: Follower → the simpler cost that is in its conditions; of others it is their own.
+    plain: dict[str, PlainCost] = field(default_factory=dict)
     #: Follower → id of its inequalities that are not affine in what it decides and moves.
     curved: dict[str, set[int]] = field(default_factory=dict)
     #: id(action) → its stationarity without the multipliers of its own bounds: λ⁻ − λ⁺.
@@ -110,11 +114,21 @@ class Conditions:
         binding = (pair for pair, on in zip(self.pairs, active, strict=True) if on)
         return {id(pair.component): pair.limit for pair in binding if isinstance(pair.component, VarData)}
 
-    def multiplier(self, follower: str, var: VarData, values: Mapping[int, float]) -> float:
-        """This multiplier of the follower's KKT conditions at {id(Var): value}, its cost as it is: over unit and τ."""
+    def weighed(self, follower: str, var: VarData, values: Mapping[int, float]) -> float:
+        """This multiplier of the follower's KKT conditions, as they are written, at {id(Var): value}: over τ."""
         tau = self.weights.get(follower)
         weight = 1.0 if tau is None else values.get(id(tau), 1.0)
-        return values.get(id(var), 0.0) / max(weight, TOLERANCES.noise) / self.units.get(follower, 1.0)
+        return values.get(id(var), 0.0) / max(weight, TOLERANCES.noise)
+
+    def multiplier(self, follower: str, var: VarData, values: Mapping[int, float]) -> float:
+        """The same with the follower's cost as it is."""
+        rate = 1.0 if follower not in self.plain else value_at(self.plain[follower].rate, values)
+        return rate * self.weighed(follower, var, values) / self.units.get(follower, 1.0)
+
+    def cost(self, follower: Follower) -> Any:
+        """What its conditions minimise, but for its unit."""
+        plain = self.plain.get(follower.name)
+        return follower.cost if plain is None else follower.sign * plain.expression
 
     def force(self, follower: str, row: ConstraintData, values: Mapping[int, float]) -> float:
         """π⁺ − π⁻ of a follower's row, or ν, at {id(Var): value}."""
@@ -161,18 +175,23 @@ def conditions(
     answers: Movers | None = None,
     common: Common | None = None,
     units: Mapping[str, float] | None = None,
+    plainly: bool = False,
 ) -> Conditions:
     """The conditions of these followers. ``block``: where multipliers go (None: a model of their own).
 
     ``fritz_john``: names of the followers whose curved rows get Fritz John's conditions. ``answers``: what moves with
     an action beside aggregates, the leader's variables by a rule; a rate may be an expression of Vars, the gain.
     ``common``: rows with one multiplier for all who feel them. ``units``: follower → what its cost is multiplied by.
+    ``plainly``: a :class:`PlainCost` stands in the place of a cost that has one; its multipliers are others.
 
     Raises :class:`InvalidGame` naming an objective or constraint that has no symbolic derivative.
     """
     holder = pyo.ConcreteModel(name="conditions") if block is None else block
     movers = with_answers(game.movers(), answers)
-    return Builder(game, followers, holder, fritz_john, movers, common, units).build()
+    builder = Builder(game, followers, holder, fritz_john, movers, common, units)
+    if plainly:
+        builder.simplify()
+    return builder.build()
 
 
 def with_answers(movers: Movers, answers: Movers | None) -> Movers:
@@ -220,6 +239,14 @@ class Builder:
         for kind, bounds, initial in (("pi", box, 1.0), ("nu", None, 0.0), ("slack", box, 1.0), ("tau", (0, 1), 1.0)):
             block.add_component(kind, pyo.Var(pyo.Any, dense=False, bounds=bounds, initialize=initial))
 
+    def simplify(self) -> None:
+        """Put simpler costs into the conditions of followers, where nobody else has their multipliers."""
+        if not (self.result.units or self.priced or self.places):
+            known = (
+                (f, plain_cost(f.objective.expr, self._moved(f))) for f in self.followers if f.objective is not None
+            )
+            self.result.plain = {follower.name: cost for follower, cost in known if cost is not None}
+
     def build(self) -> Conditions:
         parts = [(f, self._gradient(f, f.objective), self._rows(f)) for f in self.followers if f.objective is not None]
         # Where rows are shared Fritz John's τ is one of the joint problem, and weighs everybody's cost.
@@ -238,13 +265,18 @@ class Builder:
         var: VarData = family.add(len(family))
         return var
 
+    def _moved(self, follower: Follower) -> set[int]:
+        """id of every Var that it decides, or that follows one of these."""
+        own = _continuous(follower)
+        return {id(v) for v in own} | {id(z) for v in own for z, _ in self.movers.get(id(v), ())}
+
     def _gradient(self, follower: Follower, component: Any) -> Mapping[int, Any]:
         """id(Var) → derivative of the component's expression; raises naming the component if there is none."""
         body = getattr(component, "body", None)
         expression = component.expr if body is None else body
-        own = _continuous(follower)
-        moved = {id(v) for v in own} | {id(z) for v in own for z, _ in self.movers.get(id(v), ())}
-        if _has_kink(expression, moved):
+        if component is follower.objective and follower.name in self.result.plain:
+            expression = self.result.plain[follower.name].expression
+        if _has_kink(expression, self._moved(follower)):
             raise InvalidGame(_undifferentiable(component.name, follower.name, "abs, min or max of what it decides"))
         return derivatives(expression, component.name, follower.name)
 

@@ -78,8 +78,9 @@ def multiplier_cut(kkt: Conditions, follower: Follower, point: Mapping[int, floa
     Implied by the conditions (weak duality); it bounds the multipliers of rows that u⁰ keeps with room to spare.
     """
     at_point = Substitution(substitute=dict(point)).walk_expression
-    gain, unit = at_point(follower.cost) - follower.cost, kkt.units.get(follower.name, 1.0)
-    return sum(p.multiplier * at_point(p.gap) for p in kkt.pairs if p.follower == follower.name) <= unit * gain
+    cost = kkt.units.get(follower.name, 1.0) * kkt.cost(follower)
+    paid = sum(p.multiplier * at_point(p.gap) for p in kkt.pairs if p.follower == follower.name)
+    return paid <= at_point(cost) - cost
 
 
 def moves_others(follower: Follower, movers: Movers) -> bool:
