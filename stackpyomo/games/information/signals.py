@@ -240,7 +240,8 @@ class _Reader:
                 formula = None
             if getattr(formula, "ctype", None) is pyo.Var or hasattr(formula, "is_expression_type"):
                 return self._mean(name, formula) if inside != name else formula
-            raise InvalidGame(f"observe=: {error} Use 'actions' to observe every action.") from None
+            why = str(error).removeprefix(f"{name}: ")
+            raise InvalidGame(f"observe={name!r}: {why} Use 'actions' to observe every action.") from None
 
     def _identifiers(self) -> Iterator[tuple[VarData, str]]:
         """(Var, its name in a game file)."""
