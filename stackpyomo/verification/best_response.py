@@ -68,6 +68,7 @@ class Composed:
     own: Any = None
     #: Stand-ins for the leader's variables that answer it, at their values on the plan.
     answers: list[Any] = field(default_factory=list)
+    steps: list[Any] = field(default_factory=list)  #: By how much each of these moves, over its own actions.
     #: id(Var of the game) → its value on the plan.
     planned: Mapping[int, float] = field(default_factory=dict, repr=False)
     #: How much the cost can change by each own variable over its reach, without the announced slope.
@@ -319,6 +320,7 @@ class _Composer:
             if home is None and self.measured:
                 answers = {mover: self.answers[mover] for mover in moved if mover in self.answers}
                 piece.own, piece.answers = piece.cost, list(answers.values())
+                piece.steps = [moved[mover] for mover in answers]
                 if answers:
                     bare = {**changed, **answers}
                     bare.update(self.moves.carried(self.raw, self.plan, bare))

@@ -229,7 +229,7 @@ class _Atoms:
             )
             cost += 0.0 if piece is self.problem else self._step(piece, free) / probability
             restricted = Composed(piece.follower, names, target, cost, moved, still, variables, home=home)
-            restricted.own, restricted.answers = own, self.problem.answers
+            restricted.own, restricted.answers, restricted.steps = own, self.problem.answers, self.problem.steps
             if home is None or all(is_within(*row) for row in still):  # else the piece holds no point
                 home = home or restricted
                 yield restricted

@@ -9,8 +9,8 @@ An idle action, which stands on a bound and would only cost, has no more at stak
 nobody pays may be immense. Where all that cancels at the plan, because the leader's level there makes the follower
 indifferent, the terms that cancel are taken, Σ_l |∂J_k/∂u0_l| |u0_l|; where its cost is linear in its actions, as that
 of a market's operator who sets a price, those of ∂J_k/∂v_j itself, each by absolute value; and where there are none,
-what the leader's answers can change over their reach. A regret is small against what is at stake in the actions that
-the best response moves. Units and constants of the model change nothing but the unit.
+what the leader's answers to a move over the reach change. A regret is small against what is at stake in the actions
+that the best response moves. Units and constants of the model change nothing but the unit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pyomo.core.expr.calculus.diff_with_pyomo import DifferentiationException
 from scipy import sparse
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of, box_of, entries_in, limited_reaches
-from stackpyomo.core.expressions import UNDEFINED, is_affine, size_of, variables_in
+from stackpyomo.core.expressions import UNDEFINED, is_affine, number_of, size_of, variables_in
 from stackpyomo.errors import InvalidGame
 from stackpyomo.games import GameStructure
 from stackpyomo.solvers import BadRow, Program, evaluated_rows, scales_of
@@ -140,13 +140,12 @@ def _measure(problems: Sequence[Composed], wanted: Mapping[int, float]) -> None:
         own = np.array([cost.get(c, 0.0) * reaches[c] if c >= 0 else 0.0 for c in columns])
         steep = np.array([slope.get(c, 0.0) for c in columns])
         idle = idle_of(steep, np.array(problem.target), box_of(problem.variables), np.array(problem.reaches))
-        known = [(place[id(v)], abs(v.value)) for v in problem.answers if id(v) in place]
-        answers = [(cost.get(column, 0.0), level, reaches[column]) for column, level in known]
+        felt_by = [cost.get(place[id(v)], 0.0) if id(v) in place else 0.0 for v in problem.answers]
         cancelling = _cancelling(problem)
         idle &= np.abs(steep) * problem.reaches > TOLERANCES.noise * cancelling  # what cancels has no sign
         limited = _limited(problem, own, idle, cancelling)
         problem.idle = np.flatnonzero(limited < own).tolist()
-        problem.stakes = _stakes(limited, limited_by_others(cancelling, idle), answers)
+        problem.stakes = _stakes(problem, limited, limited_by_others(cancelling, idle), felt_by)
         if not all(sized[c] for c in columns if c >= 0):
             reconsider(problem)
             _look_outward(problem, [i for i, c in enumerate(columns) if c >= 0 and not sized[c]])
@@ -303,12 +302,25 @@ def narrow(problem: Composed, tolerance: float) -> None:
         problem.stakes = np.maximum(stakes, least).tolist()
 
 
-def _stakes(own: Array, cancelling: Array, answers: Sequence[tuple[float, float, float]]) -> list[float]:
-    """What is at stake in each action, from ``own`` changes and the (slope, level, reach) of leader variables."""
-    levels = np.maximum(cancelling, math.fsum(slope * level for slope, level, _ in answers))
+def _stakes(problem: Composed, own: Array, cancelling: Array, felt: Sequence[float]) -> list[float]:
+    """What is at stake in each action, from ``own`` changes and the slopes ``felt`` by each answer of the leader."""
+    paid = math.fsum(slope * abs(v.value) for slope, v in zip(felt, problem.answers, strict=True))
+    levels = np.maximum(cancelling, paid)
     if own.sum() <= TOLERANCES.stationarity * levels.max(initial=0.0):
         own = np.maximum(own, levels)
     if not own.any():
-        own = own + max((slope * reach for slope, _, reach in answers), default=0.0)
+        own = _answered(problem, felt)
     own = np.maximum(own, TOLERANCES.flat * own.sum())
     return list(np.where(own > 0.0, own, 1.0).tolist())
+
+
+def _answered(problem: Composed, felt: Sequence[float]) -> Array:
+    """What the leader's answers to a move of each action by its reach change the cost by, as far as bounds let them."""
+    changes = []
+    for number, reach in enumerate(problem.reaches):
+        problem.put([level + reach * (place == number) for place, level in enumerate(problem.target)])
+        moves = [abs(number_of(step)) for step in problem.steps]
+        widths = [high - low for low, high in map(bounds_of, problem.answers)]
+        changes.append(math.fsum(map(math.prod, zip(felt, map(min, moves, widths), strict=True))))
+    problem.put(problem.target)
+    return np.asarray(np.nan_to_num(np.array(changes), nan=0.0, posinf=0.0))

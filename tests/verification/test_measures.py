@@ -590,3 +590,30 @@ def test_how_far_a_toll_might_go_is_nothing_at_stake_under_a_rule(number: int, l
         assert not report.ok
         assert report.regret.iloc[0] == pytest.approx((1 + gain - 0.03) * short**2, rel=1e-3)
         assert report.scale.iloc[0] < 1.0
+
+
+@pytest.mark.parametrize("widest", [1.0, 1e3, 1e6, 1e9, None])
+@pytest.mark.parametrize(("number", "gain"), [(1, 1e-3), (1, 1.0), (1, 1e6), (600, 1.0)])
+def test_who_pays_a_toll_alone_has_at_stake_what_the_rule_makes_of_it(
+    number: int, gain: float, widest: float | None
+) -> None:
+    """t x at t = gain (x − 0.6), x in [0, 1], is least at 0.3, by 0.09 gain; a box of 1e5 made that nothing."""
+    if widest == 1.0 and gain > 1.0:
+        return  # the rule stops there
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var(range(number), initialize=0.0), pyo.Block(range(number))
+    for k, f in m.f.items():
+        m.t[k].setlb(None if widest is None else -widest)
+        m.t[k].setub(widest)
+        f.x = pyo.Var(bounds=(0, 1), initialize=0.6)
+        f.cost = pyo.Objective(expr=gain * 0.75 * (f.x - 1) ** 2 + m.t[k] * f.x)
+    m.goal = pyo.Objective(expr=sum((f.x - 0.6) ** 2 + m.t[k] ** 2 for k, f in m.f.items()))
+    rule = sp.affine_incentive(sp.Plan.from_values(sp.Game(m, list(m.f.values()))), saturate=False)
+    assert rule.gain.loc["t[0]", "f[0].x"] == pytest.approx(gain)
+    for k, f in m.f.items():
+        f.cost.set_value(m.t[k] * f.x)
+    report = sp.verify(sp.Incentive.from_json(rule.to_json(), sp.Game(m, list(m.f.values()))))
+    assert not report.ok
+    if widest is None or gain <= widest:
+        assert report.regret.iloc[0] == pytest.approx(0.09 * gain, rel=1e-3)
+        assert report.scale.iloc[0] <= gain
