@@ -183,6 +183,13 @@ class Composed:
         if cost < self.best_cost:
             self.best, self.best_cost = list(point), cost
 
+    def is_lost(self, tolerance: float) -> bool:
+        """Whether a proved answer costs more than the plan, which is one: far out what cancels is rounding."""
+        if self.certificate == "unknown" or not self.best_cost - self.plan_cost > tolerance * self.scale:
+            return False
+        self.put(self.target)
+        return self.violation() <= TOLERANCES.noise
+
     def give_up(self, why: str, unsettled: Unsettled = Unsettled.OTHER) -> None:
         """The re-solve showed nothing: never call that a regret of 0."""
         self.certificate, self.note, self.unsettled = "unknown", why, unsettled

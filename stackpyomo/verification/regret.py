@@ -242,6 +242,8 @@ def _settled(problems: Sequence[Composed], effort: Effort) -> list[Composed]:
     for problem in (joined := _joined(problems)):
         if problem.certificate != "unknown" and not math.isfinite(problem.best_cost):
             problem.give_up("its re-solve ended where its objective has no value", Unsettled.STOPPED)
+        elif problem.is_lost(effort.tolerance):
+            problem.give_up("its re-solve ended where rounding is more than what is at stake", Unsettled.STOPPED)
         elif problem.plan_cost - problem.best_cost > effort.tolerance * problem.scale and not problem.integers:
             reconsider(problem)
         elif problem.best_cost < problem.plan_cost and problem.variables and not problem.integers:

@@ -25,9 +25,10 @@ from typing import Any
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.base.constraint import ConstraintData
+from pyomo.core.base.var import VarData
 
 from stackpyomo.core import TOLERANCES, entries_in
-from stackpyomo.core.expressions import apart, is_convex_problem, substituting, variables_in
+from stackpyomo.core.expressions import apart, is_convex_problem, substituting, terms, variables_in
 from stackpyomo.families import MANY
 from stackpyomo.games import Follower, Game, Price, SharedRow
 from stackpyomo.games.information import Announcement
@@ -210,11 +211,28 @@ def _paid(game: Game, announced: Announcement, prices: list[Price]) -> Follower:
         level = _level(price, follower, announced.values[game.names[id(price.var)]])
         if level is not None:
             value = value - announced.values[game.names[id(price.var)]] * (price.row.body - level)
-    objective = pyo.Objective(expr=value, sense=follower.objective.sense)
-    objective.construct()
     gone = {id(price.row) for price in prices}
     rows = [row for row in follower.rows if id(row) not in gone]
+    objective = pyo.Objective(expr=_without_rounding(value, rows), sense=follower.objective.sense)
+    objective.construct()
     return Follower(follower.name, follower.declared, [objective], rows, block=follower.block, size=follower.size)
+
+
+def _without_rounding(value: Any, rows: Collection[ConstraintData]) -> Any:
+    """The cost without actions that a price just pays, so that their terms cancel but for rounding.
+
+    Where no row holds them, nor another term, a solver would go as far with what is left as it can.
+    """
+    paid: dict[int, list[float]] = {}
+    felt = {id(v) for row in rows for v in variables_in(row.body)}
+    for factor, term in terms(value):
+        if isinstance(term, VarData):
+            paid.setdefault(id(term), []).append(factor)
+        else:
+            felt |= {id(v) for v in variables_in(term)}
+    sums = {key: (abs(math.fsum(parts)), math.fsum(map(abs, parts))) for key, parts in paid.items() if key not in felt}
+    none = {key: 0.0 for key, (left, size) in sums.items() if left <= TOLERANCES.rounding * size}
+    return substituting(none)(value) if none else value
 
 
 def _level(price: Price, follower: Follower, number: float) -> float | None:

@@ -282,3 +282,28 @@ def test_a_market_with_whole_actions_has_an_uplift() -> None:
     assert report.prices["price"] == pytest.approx(1.0, abs=1e-6)  # y = 1 earns 1 beside the block's 1
     assert report.ok
     assert report.price_checks["price"].uplift
+
+
+@pytest.mark.parametrize("off", [1e-16, 0.0, -1e-16])
+@pytest.mark.parametrize("unit", [1.0, 1e-2, 1e6])
+def test_a_price_that_just_pays_an_action_without_an_end_is_none_of_rounding(unit: float, off: float) -> None:
+    """Two loads may be shed at 20 without an end, each in a row of its own: 20 is right, less and more are not."""
+    m = pyo.ConcreteModel()
+    m.price, m.f = pyo.Var(["known", "asked"]), pyo.Block()
+    m.f.shed = pyo.Var(["known", "asked"], bounds=(0, None), initialize={"known": 3.0, "asked": 2.0})
+    m.f.cost = pyo.Objective(expr=1e6 * 20 * (m.f.shed["known"] + m.f.shed["asked"]))
+    m.f.row = pyo.Constraint(
+        ["known", "asked"], rule=lambda b, n: unit * b.shed[n] >= unit * (3.0 if n == "known" else 2.0)
+    )
+    m.goal = pyo.Objective(expr=0.0)
+    m.price["known"].set_value(2e7 / unit * (1.0 + 2.0 * off))
+    gaps = {}
+    for price in (19.5, 20.0, 20.5):
+        m.price["asked"].set_value(1e6 * price / unit)
+        game = sp.Game(m, m.f, prices=[(m.price[n], m.f.row[n]) for n in m.price])
+        report = sp.verify(sp.Plan.from_values(game))
+        assert report.ok is (price == 20.0), price
+        gaps[price] = report.prices["price[asked]"]
+    assert gaps[20.0] == pytest.approx(0.0, abs=1.0)
+    assert gaps[19.5] == pytest.approx(1e6, rel=1e-6)
+    assert gaps[20.5] == math.inf
