@@ -30,7 +30,7 @@ from .problems import leading_problem
 
 Search = Callable[[Game, Sequence[Follower], Options], Plan]
 
-_FAR = 1e4  # How many times as far as its reach beside costs and rows a bound has to lie.
+_FAR = 1e3  # How many times as far as its reach beside costs and rows a bound has to lie.
 _KEPT = ("optimal", "feasible")
 _LARGEST = 1000  # Variables up to which this is looked at.
 
