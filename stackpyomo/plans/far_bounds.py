@@ -85,24 +85,28 @@ def _far_bounds(game: Game, followers: Sequence[Follower]) -> list[VarData]:
     deciding = [v for v in deciding if v.is_continuous() and any(side and math.isfinite(side) for side in bounds_of(v))]
     if not deciding or len(game.names) > _LARGEST or any(f.integers for f in followers):
         return []
+    try:
+        reaches = _reaches_without(game, deciding)
+    except (BadRow, InvalidGame):  # what cannot be evaluated is named where it has to be
+        return []
+    return [v for v in deciding if _farthest(v) > _FAR * reaches.get(id(v), math.inf)]
+
+
+def _reaches_without(game: Game, deciding: Sequence[VarData]) -> dict[int, float]:
+    """id(Var) → the reach that costs and rows tell where these have no bounds, next to 0; ∞ where they tell none."""
     players = (game.leader, *game.followers.values())
     costs = [player.objective.expr for player in players if player.objective is not None]
     rows = [row.body for player in players for row in player.constraints]
-    try:
-        program = Program(0.0, evaluated_rows(e for e in [*costs, *rows] if any(True for _ in variables_in(e))))
-    except (BadRow, InvalidGame):
-        return []
+    program = Program(0.0, evaluated_rows(e for e in [*costs, *rows] if any(True for _ in variables_in(e))))
     leading = {id(v) for v in deciding}
     free = np.array([id(v) in leading for v in program.variables], dtype=bool)
     low, high = program.bounds
     with np.errstate(invalid="ignore"):
         middle = (low + high) / 2.0
     middle = np.where(free | ~np.isfinite(middle), np.clip(0.0, low, high), middle)
-    endless = np.where(free, -np.inf, low), np.where(free, np.inf, high)
-    units = scales_of(program, middle, bounds=endless)
-    told = np.where(units.guessed, np.inf, units.reaches) if units.guessed is not None else units.reaches
-    reaches = dict(zip(map(id, program.variables), told.tolist(), strict=True))
-    return [v for v in deciding if _farthest(v) > _FAR * reaches.get(id(v), math.inf)]
+    units = scales_of(program, middle, bounds=(np.where(free, -np.inf, low), np.where(free, np.inf, high)))
+    told = units.reaches if units.guessed is None else np.where(units.guessed, np.inf, units.reaches)
+    return dict(zip(map(id, program.variables), told.tolist(), strict=True))
 
 
 def _farthest(var: VarData) -> float:

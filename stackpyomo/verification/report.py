@@ -71,6 +71,11 @@ class PriceCheck:
         """True if it is shown to be no multiplier, where there is one."""
         return not self.uplift and self.gap > tolerance * self.scale
 
+    @property
+    def is_unknown(self) -> bool:
+        """True if nothing was shown of it, where it should clear its market."""
+        return not self.uplift and math.isnan(self.gap)
+
 
 @dataclass(eq=False)
 class Report(Document):
@@ -251,9 +256,9 @@ class Report(Document):
     def ok(self) -> bool:
         """Whether no follower gains more than tolerance · its scale, by a proof, or by a search of all that it can do.
 
-        False where a follower is unknown, or was only searched although its set is unbounded.
+        False where a follower or a price is unknown, or one was only searched although its set is unbounded.
         """
-        if (self.certificate == "unknown").any() or self.regret.isna().any() or self.endless:
+        if (self.certificate == "unknown").any() or self.regret.isna().any() or self.endless or self.unpriced:
             return False
         return not self.refuted and not self.mispriced
 
@@ -261,6 +266,11 @@ class Report(Document):
     def mispriced(self) -> list[str]:
         """Prices that are shown not to be the multiplier of their row."""
         return [name for name, check in self.price_checks.items() if check.is_refuted(self.tolerance)]
+
+    @property
+    def unpriced(self) -> list[str]:
+        """Prices of which nothing was shown."""
+        return [name for name, check in self.price_checks.items() if check.is_unknown]
 
     @property
     def refuted(self) -> list[str]:
@@ -289,6 +299,8 @@ class Report(Document):
         plural = "" if len(self.regret) == 1 else "s"
         if self.mispriced and not self.refuted:
             return f"{head}: {listed(self.mispriced, 3)} is not a multiplier of its row ({evidence})"
+        if self.unpriced and not self.refuted:
+            return f"{head}: whether {listed(self.unpriced, 3)} is a multiplier of its row is unknown ({evidence})"
         if self.endless and not self.refuted:
             names = listed(self.endless, 3)
             return f"{head}: {names} searched in part only, on an unbounded set ({evidence})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -250,6 +251,25 @@ def test_a_wrong_price_is_refuted(factor: float, gap: float) -> None:
     assert "price is not a multiplier of its row" in report.verdict
     again = sp.Report.from_json(report.to_json())
     assert again.prices["price"] == report.prices["price"]
+
+
+def test_a_price_of_which_nothing_is_shown_verifies_nothing() -> None:
+    """Of a market whose re-solve breaks down the price is unknown; of one with integer actions no price need clear."""
+    m = pyo.ConcreteModel()
+    m.price = pyo.Var()
+    m.f = pyo.Block()
+    m.f.y = pyo.Var(bounds=(0, None))
+    m.f.gain = pyo.Objective(expr=10 * m.f.y - m.f.y**2 / 2, sense=pyo.maximize)
+    m.f.limit = pyo.Constraint(expr=m.f.y <= 5)
+    m.goal = pyo.Objective(expr=m.price)
+    report = sp.verify(sp.nash(sp.Game(m, followers=m.f, prices=[(m.price, m.f.limit)])))
+    assert report.ok
+    check = report.price_checks["price"]
+    report.price_checks["price"] = dataclasses.replace(check, gap=math.nan, certificate="unknown")
+    assert not report.ok
+    assert "NOT verified: whether price is a multiplier of its row is unknown" in report.verdict
+    report.price_checks["price"] = dataclasses.replace(check, gap=math.nan, uplift=True)
+    assert report.ok
 
 
 @pytest.mark.parametrize("unit", [1e-8, 1.0, 1e8])
