@@ -6,6 +6,9 @@ A toll of up to 1e9 where travellers decide about 3 has a bound for the sake of 
 apart are lost by solvers. The plan is therefore looked for without such bounds first. Where that one is optimal, and
 keeps them, it is the plan, and any bound on what may be gained over X is one within the box; else the box counts, and
 the better of two plans.
+
+Without a bound a plan may go far out along tolls that cancel, where any gap is nothing beside the terms of J0: it is
+"optimal" there only if its bound meets J0 beside J0 itself.
 """
 
 from __future__ import annotations
@@ -66,21 +69,31 @@ def _refutes(one: Plan, other: Plan) -> bool:
 
 
 def _beyond(
-    game: Game, followers: Sequence[Follower], options: Options, search: Search, far: Sequence[VarData]
+    game: Game, followers: Sequence[Follower], options: Options, search: Search, far: Sequence[tuple[VarData, float]]
 ) -> Plan | None:
     """The plan that is found without these variables' bounds, where it keeps them all."""
-    free = _without(game, far)
+    free = _without(game, [v for v, _ in far])
     try:
         with free.unchanged():
             plan = search(free, [free.followers[f.name] for f in followers], options)
     except NoPlan:  # over more plans the leader may gain without limit
         return None
-    kept = all(low <= plan.values[game.names[id(v)]] <= high for v in far for low, high in [bounds_of(v)])
-    return replace(plan, game=game, stamp=stamp(game), rows=None) if kept and plan.quality in _KEPT else None
+    kept = all(low <= plan.values[game.names[id(v)]] <= high for v, _ in far for low, high in [bounds_of(v)])
+    if not kept or plan.quality not in _KEPT:
+        return None
+    near = all(abs(plan.values[game.names[id(v)]]) <= _FAR * reach for v, reach in far)
+    quality = plan.quality if near or _is_met(plan) else "feasible"
+    return replace(plan, quality=quality, game=game, stamp=stamp(game), rows=None)
 
 
-def _far_bounds(game: Game, followers: Sequence[Follower]) -> list[VarData]:
-    """The leader's continuous variables with a bound far beyond what costs and rows tell of them."""
+def _is_met(plan: Plan) -> bool:
+    """Whether the bound leaves nothing beside the leader's objective itself."""
+    left = abs(plan.bound - plan.leader_objective)
+    return left <= TOLERANCES.global_gap * (abs(plan.bound) + abs(plan.leader_objective))
+
+
+def _far_bounds(game: Game, followers: Sequence[Follower]) -> list[tuple[VarData, float]]:
+    """(variable, reach) of the leader's continuous variables with a bound far beyond what costs and rows tell of it."""
     deciding = [v for v in leading_problem(game, {f.name for f in followers}).leader or () if id(v) not in game.owners]
     deciding = [v for v in deciding if v.is_continuous() and any(side and math.isfinite(side) for side in bounds_of(v))]
     if not deciding or len(game.names) > _LARGEST or any(f.integers for f in followers):
@@ -89,7 +102,8 @@ def _far_bounds(game: Game, followers: Sequence[Follower]) -> list[VarData]:
         reaches = _reaches_without(game, deciding)
     except (BadRow, InvalidGame):  # what cannot be evaluated is named where it has to be
         return []
-    return [v for v in deciding if _farthest(v) > _FAR * reaches.get(id(v), math.inf)]
+    known = [(v, reaches.get(id(v), math.inf)) for v in deciding]
+    return [(v, reach) for v, reach in known if _farthest(v) > _FAR * reach]
 
 
 def _reaches_without(game: Game, deciding: Sequence[VarData]) -> dict[int, float]:

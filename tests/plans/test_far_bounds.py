@@ -68,3 +68,18 @@ def test_what_is_better_without_a_far_bound_is_better_within_it_or_no_plan() -> 
     assert plan.leader_objective <= 1e6 + 1 + 1e-3
     assert plan.quality != "optimal" or plan.leader_objective == pytest.approx(1e6 + 1, rel=1e-6)
     assert plan.value(m.s) <= 1e6
+
+
+@needs_scip
+def test_far_out_where_tolls_cancel_a_gap_beside_their_terms_is_no_proof() -> None:
+    """max pay = (1.5 t + 0.5 s) y beside 0.8 (y − 0.4)² + pay, at most 0.064: with t, s at ∓10⁵ its terms are 10⁵."""
+    m = pyo.ConcreteModel()
+    m.t, m.f = pyo.Var([0, 1], bounds=(-1e6, 1e6), initialize=0), pyo.Block()
+    m.f.y = pyo.Var(bounds=(0, 1), initialize=0)
+    pay = 1e3 * (1.5 * m.t[0] + 0.5 * m.t[1]) * m.f.y
+    m.f.cost = pyo.Objective(expr=0.8 * (m.f.y - 0.4) ** 2 + pay)
+    m.goal = pyo.Objective(expr=pay, sense=pyo.maximize)
+    m.order = pyo.Constraint(expr=1e3 * m.t[0] <= 2e3 * m.t[1] + 1)
+    plan = sp.stackelberg(sp.Game(m, m.f), time_limit=2.0)
+    assert plan.leader_objective == pytest.approx(0.064, rel=1e-6)
+    assert plan.quality != "optimal" or plan.bound <= 0.064 * (1 + 1e-5)
