@@ -17,7 +17,7 @@ import numpy as np
 
 from stackpyomo.core import TOLERANCES, Array, bounds_of, clipped, is_closed
 from stackpyomo.games import Follower, Game
-from stackpyomo.solvers import choose
+from stackpyomo.solvers import choose, objective_unit
 from stackpyomo.verification import Report
 
 from .common_multipliers import Common
@@ -192,7 +192,7 @@ class Candidates:
         best = self.best
         assert best is not None
         plain = self._equilibrium(self.kkt, None)
-        return plain.program.units(plain.point(best.values))[2]
+        return objective_unit(plain.program, plain.point(best.values))
 
     def _is_refuted(self, bound: float, cost: float) -> bool:
         """True of a bound that a verified answer undercuts."""

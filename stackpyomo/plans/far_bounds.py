@@ -22,11 +22,11 @@ import numpy as np
 from pyomo.core.base.var import VarData
 
 from stackpyomo.bilevel import Options
-from stackpyomo.core import TOLERANCES, bounds_of
+from stackpyomo.core import TOLERANCES, bounds_of, limited_reaches
 from stackpyomo.core.expressions import variables_in
 from stackpyomo.errors import InvalidGame, NoPlan
 from stackpyomo.games import Follower, Game, stamp
-from stackpyomo.solvers import BadRow, Program, evaluated_rows, scales_of
+from stackpyomo.solvers import BadRow, Program, evaluated_rows
 
 from .plan import Plan
 from .problems import leading_problem
@@ -107,7 +107,10 @@ def _far_bounds(game: Game, followers: Sequence[Follower]) -> list[tuple[VarData
 
 
 def _reaches_without(game: Game, deciding: Sequence[VarData]) -> dict[int, float]:
-    """id(Var) → the reach that costs and rows tell where these have no bounds, next to 0; ∞ where they tell none."""
+    """id(Var) → how far it goes before some cost or row changes by it as by others; ∞ where none tells.
+
+    The others stand in the middle of their boxes, these next to 0; of several costs and rows the farthest counts.
+    """
     players = (game.leader, *game.followers.values())
     costs = [player.objective.expr for player in players if player.objective is not None]
     rows = [row.body for player in players for row in player.constraints]
@@ -118,9 +121,12 @@ def _reaches_without(game: Game, deciding: Sequence[VarData]) -> dict[int, float
     with np.errstate(invalid="ignore"):
         middle = (low + high) / 2.0
     middle = np.where(free | ~np.isfinite(middle), np.clip(0.0, low, high), middle)
-    units = scales_of(program, middle, bounds=(np.where(free, -np.inf, low), np.where(free, np.inf, high)))
-    told = units.reaches if units.guessed is None else np.where(units.guessed, np.inf, units.reaches)
-    return dict(zip(map(id, program.variables), told.tolist(), strict=True))
+    slopes = np.abs(program.slopes(middle).toarray())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        changes = np.where(free, 0.0, slopes * limited_reaches(middle, low, high)).max(axis=1, initial=0.0)
+        steps = np.where(changes[:, np.newaxis] > 0.0, changes[:, np.newaxis] / slopes, 0.0)
+    told = np.where(np.isfinite(steps), steps, 0.0).max(axis=0, initial=0.0)
+    return dict(zip(map(id, program.variables), np.where(told > 0.0, told, np.inf).tolist(), strict=True))
 
 
 def _farthest(var: VarData) -> float:

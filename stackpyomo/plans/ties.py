@@ -30,7 +30,7 @@ from stackpyomo.core import TOLERANCES, bounds_of, box_of, clipped, limited_reac
 from stackpyomo.core.expressions import size_of
 from stackpyomo.errors import NoPlan
 from stackpyomo.games import Follower, Game, objective_at
-from stackpyomo.solvers import Program, Termination, free_row
+from stackpyomo.solvers import Program, Termination, free_row, objective_unit
 
 from .answer_sets import are_unique
 from .feasibility import rested
@@ -245,6 +245,8 @@ class _Search:
     def _optimistic_bound(self) -> float:
         """What ties broken for the leader come to at best: no less than that is left of any others."""
         sign, plan = self.game.leader.sign, self.optimistic
+        if plan.quality == "optimal":
+            return sign * plan.leader_objective
         return -math.inf if math.isnan(plan.bound) else sign * plan.bound
 
     # --- one leader ---------------------------------------------------------------------------------------------------
@@ -292,7 +294,7 @@ class _Search:
         """How much the leader's cost changes over the reach of one variable, at the plan for the best answer."""
         problem = leading_problem(self.game, {f.name for f in self.worst.followers})
         program = Program(problem.cost, [constraint for _, constraint in problem.constraints])
-        return program.units(program.vector(self.optimistic.values, self.game.names))[2]
+        return objective_unit(program, program.vector(self.optimistic.values, self.game.names))
 
     # --- whether the infimum is reached -------------------------------------------------------------------------------
 

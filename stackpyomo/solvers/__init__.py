@@ -7,7 +7,7 @@ is not evidence; why it stopped is kept apart from what it holds.
 from .array_programs import ArrayProgram, read_program
 from .certificates import Residuals, least_nonnegative
 from .library import pounce
-from .natural_sizes import evaluated_rows, natural_size, random_start, reaches_told
+from .natural_sizes import evaluated_rows, natural_size, objective_unit, random_start, reaches_told
 from .parts import free_row, rows_at
 from .program import BadRow, Program, scales_of
 from .rays import ray
@@ -28,6 +28,7 @@ __all__ = [
     "least_nonnegative",
     "least_point",
     "natural_size",
+    "objective_unit",
     "pounce",
     "prover",
     "random_start",

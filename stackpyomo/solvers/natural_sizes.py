@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stackpyomo.core import TOLERANCES, Array
+from stackpyomo.core import TOLERANCES, Array, largest_by_row
 from stackpyomo.errors import InvalidGame
 
 from .parts import free_row
@@ -55,3 +55,19 @@ def random_start(program: Program, random: np.random.Generator, reach: Array | N
     low = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper - 2 * reach, -reach))
     high = np.where(np.isfinite(upper), upper, low + 2 * reach)
     return random.uniform(low, high)
+
+
+def objective_unit(program: Program, x: Array) -> float:
+    """What a gap of the objective at x is small against: its natural unit, at most ten times what a size tells.
+
+    Where a variable stands at 0 its box is its reach, whatever is there to be gained by it: 0.01 t² in [0, 1e5] would
+    make 1e7 nothing beside costs of 1.
+    """
+    natural = scales_of(program, x)
+    alone = np.abs(x) <= TOLERANCES.nothing * natural.reaches
+    slopes = natural.slopes[:1]
+    whole, sized = (
+        largest_by_row(slopes.data * reaches[slopes.indices], slopes.indptr)[0]
+        for reaches in (natural.reaches, np.where(alone, 0.0, natural.reaches))
+    )
+    return float(min(whole, TOLERANCES.reach * sized) if sized > 0.0 else whole) or 1.0

@@ -17,14 +17,14 @@ from stackpyomo.solvers.interfaces import run_executable, run_pounce
 
 ROOT = Path(__file__).parents[2]
 
-# A solve of this game of Colson (2005) has POUNCE refuse to stop early, which it tells its log.
+# A solve of this game of Dempe and Dutta (2012) has POUNCE refuse to stop early, which it tells its log.
 CHATTY = """
 import os
 import stackpyomo as sp
 from stackpyomo.games import parse_game
 from stackpyomo.games.files import read_games
-entry = next(e for e in read_games("models/literature/bilevel.json") if e["name"] == "colson2005_bipa1")
-assert sp.stackelberg(parse_game(entry)).report.ok
+entry = next(e for e in read_games("models/literature/bilevel.json") if e["name"] == "dempe_dutta2012_ex24")
+sp.stackelberg(parse_game(entry))
 print(os.environ.get("RUST_LOG"))
 """
 

@@ -103,7 +103,7 @@ def test_a_follower_made_indifferent_is_verified_in_any_unit(unit: float) -> Non
     rule = sp.affine_incentive(sp.leader_optimal(sp.Game(m, followers=m.f)))
     report = sp.verify(rule)
     assert report.ok
-    assert report.scale["f"] == pytest.approx(10 * unit, rel=1e-6)  # |2 (u − 1)| at 2, times the width of the box
+    assert report.scale["f"] == pytest.approx(15 * unit, rel=1e-6)  # |2 (u − 1)| a tenth beyond 2, times 5
     wrong = replace(rule, matrix=1.001 * rule.matrix)
     assert not sp.verify(wrong).ok
 

@@ -179,7 +179,9 @@ def interval(expression: Any, bounds: ExpressionBoundsVisitor | None = None) -> 
 
 def tighten(rows: Iterable[Any], sweeps: int = _SWEEPS) -> None:
     """Narrow the bounds of the rows' own Vars to what the rows leave of them. Of one affine row a sweep says it all."""
-    errors = suppress(InfeasibleConstraintException, PyomoException, ArithmeticError, ValueError, TypeError)
+    errors = suppress(
+        *(InfeasibleConstraintException, PyomoException, ArithmeticError, AssertionError, ValueError, TypeError)
+    )
     with errors, np.errstate(invalid="ignore"):  # bounds of the user's may be NumPy's numbers: 0 times infinity
         rows = list(rows)
         for _ in range(sweeps):
