@@ -60,11 +60,12 @@ def random_start(program: Program, random: np.random.Generator, reach: Array | N
 def objective_unit(program: Program, x: Array) -> float:
     """What a gap of the objective at x is small against: its natural unit, at most ten times what a size tells.
 
-    Where a variable stands at 0 its box is its reach, whatever is there to be gained by it: 0.01 t² in [0, 1e5] would
+    Where a variable stands at 0 in a box that is its reach, whatever is there to be gained by it: 0.01 t² in [0, 1e5] would
     make 1e7 nothing beside costs of 1.
     """
     natural = scales_of(program, x)
-    alone = np.abs(x) <= TOLERANCES.nothing * natural.reaches
+    boxed = np.isfinite(program.bounds[1] - program.bounds[0])
+    alone = boxed & (np.abs(x) <= TOLERANCES.nothing * natural.reaches)
     slopes = natural.slopes[:1]
     whole, sized = (
         largest_by_row(slopes.data * reaches[slopes.indices], slopes.indptr)[0]
