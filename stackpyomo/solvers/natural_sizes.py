@@ -60,15 +60,14 @@ def random_start(program: Program, random: np.random.Generator, reach: Array | N
 def objective_unit(program: Program, x: Array) -> float:
     """What a gap of the objective at x is small against: its natural unit, at most ten times what a size tells.
 
-    Where a variable stands at 0 in a box that is its reach, whatever is there to be gained by it: 0.01 t² in [0, 1e5] would
-    make 1e7 nothing beside costs of 1.
+    The reach of a variable at 0 is its box, or what rows tell, whatever is there to be gained by it: 0.01 t² in
+    [0, 1e5] would make 1e7 nothing beside costs of 1. What is rounding beside the cost itself is no size.
     """
     natural = scales_of(program, x)
-    boxed = np.isfinite(program.bounds[1] - program.bounds[0])
-    alone = boxed & (np.abs(x) <= TOLERANCES.nothing * natural.reaches)
+    sizes = np.where(np.abs(x) > TOLERANCES.nothing * natural.reaches, natural.reaches, 0.0)
     slopes = natural.slopes[:1]
     whole, sized = (
-        largest_by_row(slopes.data * reaches[slopes.indices], slopes.indptr)[0]
-        for reaches in (natural.reaches, np.where(alone, 0.0, natural.reaches))
+        largest_by_row(slopes.data * reaches[slopes.indices], slopes.indptr)[0] for reaches in (natural.reaches, sizes)
     )
-    return float(min(whole, TOLERANCES.reach * sized) if sized > 0.0 else whole) or 1.0
+    rounding = TOLERANCES.accuracy * abs(float(program.problem.objective(x)))
+    return float(min(whole, TOLERANCES.reach * sized) if sized > rounding else whole) or 1.0
