@@ -167,8 +167,8 @@ def scales(
         return units
     at_0 = np.where(wide, 0.0, point)  # by rows alone: its size there tells nothing
     endless = measured(at_0, np.where(wide, -np.inf, lower), np.where(wide, np.inf, upper))
-    steps, told = endless.reaches, True if endless.guessed is None else ~endless.guessed
-    far = wide & told & (steps < TOLERANCES.nothing * width)
+    steps, known = endless.reaches, True if endless.guessed is None else ~endless.guessed
+    far = wide & known & (steps < TOLERANCES.nothing * width)
     near = np.maximum(lower, point - steps), np.minimum(upper, point + steps)
     return measured(point, np.where(far, near[0], lower), np.where(far, near[1], upper)) if far.any() else units
 

@@ -78,8 +78,8 @@ def _beyond(
             plan = search(free, [free.followers[f.name] for f in followers], options)
     except NoPlan:  # over more plans the leader may gain without limit
         return None
-    kept = all(low <= plan.values[game.names[id(v)]] <= high for v, _ in far for low, high in [bounds_of(v)])
-    if not kept or plan.quality not in _KEPT:
+    within = all(low <= plan.values[game.names[id(v)]] <= high for v, _ in far for low, high in [bounds_of(v)])
+    if not within or plan.quality not in _KEPT:
         return None
     near = all(abs(plan.values[game.names[id(v)]]) <= _FAR * reach for v, reach in far)
     quality = plan.quality if near or _is_met(plan) else "feasible"
@@ -125,8 +125,8 @@ def _reaches_without(game: Game, deciding: Sequence[VarData]) -> dict[int, float
     with np.errstate(invalid="ignore", divide="ignore"):
         changes = np.where(free, 0.0, slopes * limited_reaches(middle, low, high)).max(axis=1, initial=0.0)
         steps = np.where(changes[:, np.newaxis] > 0.0, changes[:, np.newaxis] / slopes, 0.0)
-    told = np.where(np.isfinite(steps), steps, 0.0).max(axis=0, initial=0.0)
-    return dict(zip(map(id, program.variables), np.where(told > 0.0, told, np.inf).tolist(), strict=True))
+    farthest = np.where(np.isfinite(steps), steps, 0.0).max(axis=0, initial=0.0)
+    return dict(zip(map(id, program.variables), np.where(farthest > 0.0, farthest, np.inf).tolist(), strict=True))
 
 
 def _farthest(var: VarData) -> float:

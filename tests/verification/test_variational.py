@@ -232,9 +232,8 @@ def test_a_price_is_the_marginal_cost_by_finite_differences(seed: int) -> None:
     assert low - 1e-6 <= plan.value(m.price) <= high + 1e-6
 
 
-@pytest.mark.parametrize(("factor", "gap"), [(1.3, 1e-3), (0.7, 1e-3), (-1.0, math.inf)])
-def test_a_wrong_price_is_refuted(factor: float, gap: float) -> None:
-    """Maximise 10 y − y²/2, y ≤ 5: the price is 5, and none is negative."""
+def _limited_market() -> sp.Game:
+    """Maximise 10 y − y²/2, y ≤ 5: the price is 5."""
     m = pyo.ConcreteModel()
     m.price = pyo.Var()
     m.f = pyo.Block()
@@ -242,8 +241,14 @@ def test_a_wrong_price_is_refuted(factor: float, gap: float) -> None:
     m.f.gain = pyo.Objective(expr=10 * m.f.y - m.f.y**2 / 2, sense=pyo.maximize)
     m.f.limit = pyo.Constraint(expr=m.f.y <= 5)
     m.goal = pyo.Objective(expr=m.price)
-    plan = sp.nash(sp.Game(m, followers=m.f, prices=[(m.price, m.f.limit)]))
-    assert plan.value(m.price) == pytest.approx(5.0, abs=1e-6)
+    return sp.Game(m, followers=m.f, prices=[(m.price, m.f.limit)])
+
+
+@pytest.mark.parametrize(("factor", "gap"), [(1.3, 1e-3), (0.7, 1e-3), (-1.0, math.inf)])
+def test_a_wrong_price_is_refuted(factor: float, gap: float) -> None:
+    """Maximise 10 y − y²/2, y ≤ 5: the price is 5, and none is negative."""
+    plan = sp.nash(_limited_market())
+    assert plan.value("price") == pytest.approx(5.0, abs=1e-6)
     plan.values["price"] *= factor
     report = sp.verify(plan)
     assert not report.ok
@@ -255,14 +260,7 @@ def test_a_wrong_price_is_refuted(factor: float, gap: float) -> None:
 
 def test_a_price_of_which_nothing_is_shown_verifies_nothing() -> None:
     """Of a market whose re-solve breaks down the price is unknown; of one with integer actions no price need clear."""
-    m = pyo.ConcreteModel()
-    m.price = pyo.Var()
-    m.f = pyo.Block()
-    m.f.y = pyo.Var(bounds=(0, None))
-    m.f.gain = pyo.Objective(expr=10 * m.f.y - m.f.y**2 / 2, sense=pyo.maximize)
-    m.f.limit = pyo.Constraint(expr=m.f.y <= 5)
-    m.goal = pyo.Objective(expr=m.price)
-    report = sp.verify(sp.nash(sp.Game(m, followers=m.f, prices=[(m.price, m.f.limit)])))
+    report = sp.verify(sp.nash(_limited_market()))
     assert report.ok
     check = report.price_checks["price"]
     report.price_checks["price"] = dataclasses.replace(check, gap=math.nan, certificate="unknown")
