@@ -147,17 +147,8 @@ def scales(
     A box that is as good as endless beside what the rows tell of a variable that stands at 0 in it is none: 1000 would
     be nothing beside a price that nobody pays and that may be 1e9.
     """
-    measured = partial(
-        _within,
-        jacobian=jacobian,
-        curvature=curvature,
-        costs=costs,
-        terms=terms,
-        telling=telling,
-        accuracy=accuracy,
-        missing=missing,
-        still=still,
-    )
+    given = _Given(jacobian, curvature, costs, terms, telling, accuracy, missing, still)
+    measured = partial(_within, given)
     units, width = measured(point, lower, upper), upper - lower
     wide = np.isfinite(width) & (np.abs(point) <= TOLERANCES.nothing * width) & (lower <= 0.0) & (upper >= 0.0)
     if wide.any():
@@ -173,51 +164,57 @@ def scales(
     return measured(point, np.where(far, near[0], lower), np.where(far, near[1], upper)) if far.any() else units
 
 
-def _within(
-    point: Array,
-    lower: Array,
-    upper: Array,
-    jacobian: Callable[[Array], sparse.csr_array],
-    curvature: Callable[[Array, Array], sparse.csr_array],
-    costs: Array | None = None,
-    terms: Callable[[Array], Array] | None = None,
-    telling: Array | None = None,
-    accuracy: float = TOLERANCES.accuracy,
-    missing: Array | None = None,
-    still: Array | None = None,
-) -> Scales:
+@dataclass(frozen=True)
+class _Given:
+    """The functions that are measured, and what is known of them: the arguments of :func:`scales`."""
+
+    jacobian: Callable[[Array], sparse.csr_array]
+    curvature: Callable[[Array, Array], sparse.csr_array]
+    costs: Array | None
+    terms: Callable[[Array], Array] | None
+    telling: Array | None
+    accuracy: float
+    missing: Array | None
+    still: Array | None
+
+
+def _within(given: _Given, point: Array, lower: Array, upper: Array) -> Scales:
     """The natural units at a point, within these bounds."""
-    reaches, boxed, slopes = limited_reaches(point, lower, upper), np.isfinite(upper - lower), _sizes(jacobian(point))
+    reaches, boxed, slopes = (
+        limited_reaches(point, lower, upper),
+        np.isfinite(upper - lower),
+        _sizes(given.jacobian(point)),
+    )
     guessed = np.zeros(len(point), dtype=bool)
-    counted = np.ones(slopes.shape[0], dtype=bool) if costs is None else costs
-    change = _Changes(point, (lower, upper), jacobian, counted)
-    if costs is not None and not boxed.all():
-        steps = np.where(boxed, 0.0, _steps_alone(slopes[costs], curvature(point, costs * 1.0)))
+    counted = np.ones(slopes.shape[0], dtype=bool) if given.costs is None else given.costs
+    change = _Changes(point, (lower, upper), given.jacobian, counted)
+    if given.costs is not None and not boxed.all():
+        steps = np.where(boxed, 0.0, _steps_alone(slopes[given.costs], given.curvature(point, given.costs * 1.0)))
         reaches = limited_reaches(point, lower, upper, change.confirmed(steps))
-    if terms is not None:
-        turning = change if telling is None else replace(change, costs=telling)
-        reaches = turning.within_bounds(reaches, terms, accuracy)
-    if not (reaches.all() and (costs is not None or boxed.all())):
+    if given.terms is not None:
+        turning = change if given.telling is None else replace(change, costs=given.telling)
+        reaches = turning.within_bounds(reaches, given.terms, given.accuracy)
+    if not (reaches.all() and (given.costs is not None or boxed.all())):
         changes, steepest = _largest(slopes, reaches), _largest(slopes, np.ones(len(point)))
         units = np.where(changes > 0.0, changes, np.where(steepest > 0.0, steepest, 1.0))
-        bends = _symmetric(curvature(point, 1.0 / units))
-        sized = bends if (changes > 0.0).all() else _sizes(curvature(point, (changes > 0.0) / units))
+        bends = _symmetric(given.curvature(point, 1.0 / units))
+        sized = bends if (changes > 0.0).all() else _sizes(given.curvature(point, (changes > 0.0) / units))
         rows, bends, steep = _without_rounding(slopes, bends, units)
         alone = newton_steps(steep, bends.diagonal())
-        if costs is not None:
+        if given.costs is not None:
             alone = change.confirmed(np.where(reaches > 0.0, 0.0, alone))
         completed = _completed(
-            reaches, boxed, _turns(sized.diagonal()), alone, rows, bends, steep, by_size=costs is not None
+            reaches, boxed, _turns(sized.diagonal()), alone, rows, bends, steep, by_size=given.costs is not None
         )
-        if missing is not None and not completed.all():
-            completed = _completed(completed, boxed, _turns(sized.diagonal()), alone, rows, bends, steep, missing)
+        if given.missing is not None and not completed.all():
+            completed = _completed(completed, boxed, _turns(sized.diagonal()), alone, rows, bends, steep, given.missing)
         guessed = completed == 0.0
         reaches = change.guessed(completed, bends)
-    away, calm = probes(point, reaches if still is None else np.where(still, 0.0, reaches), lower, upper)
-    near = _sizes(jacobian(away))
-    if costs is None:
+    away, calm = probes(point, reaches if given.still is None else np.where(given.still, 0.0, reaches), lower, upper)
+    near = _sizes(given.jacobian(away))
+    if given.costs is None:
         return Scales(reaches, with_data(slopes, np.maximum(slopes.data, near.data)), guessed)
-    steepest = steepest_of(slopes.data, near.data, _sizes(jacobian(calm)).data)
+    steepest = steepest_of(slopes.data, near.data, _sizes(given.jacobian(calm)).data)
     return Scales(reaches, with_data(slopes, steepest), guessed)
 
 
